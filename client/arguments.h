@@ -1,0 +1,56 @@
+// What torchctl's command line asks for. Pure: no file is opened and nothing is sent.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+
+namespace torchd {
+
+enum class Command { kNone, kClassify, kModels, kStatus };
+
+struct Arguments {
+  Command command = Command::kNone;
+  bool help = false;          // Of `command`, or of torchctl. Then nothing else need be right.
+  bool show_version = false;  // torchctl's own; `--version` after `classify` is a model's.
+  bool json = false;
+  std::string address = "127.0.0.1:8001";
+  std::chrono::milliseconds timeout = std::chrono::seconds(60);  // 1 ms to a day.
+
+  // Of classify and models. Empty: the server's only model, or all models.
+  std::string model;
+
+  // Of classify.
+  int64_t model_version = 0;  // 0: the highest that is ready.
+  std::optional<int> top_k;   // 1..1000.
+  std::optional<bool> softmax;
+  bool text = false;                // `inputs` are texts, not files.
+  std::vector<std::string> inputs;  // At least one; "-", at most once, is the standard input.
+};
+
+// `words`: argv without the program's name. `address_variable`: the value of TORCHCTL_ADDRESS, or
+// empty; the flag --address wins over it.
+// INVALID_ARGUMENT names the flag, what came and what was expected, on one line.
+absl::StatusOr<Arguments> ParseArguments(const std::vector<std::string>& words,
+                                         const std::string& address_variable);
+
+// What one Classify call of torchctl may hold; more inputs make more calls. The server's own limit
+// is 64 items and 64 MiB.
+struct CallSize {
+  static constexpr int kItemsMax = 16;
+  static constexpr size_t kBytesMax = size_t{32} * 1024 * 1024;
+
+  int items = 0;
+  size_t bytes = 0;
+
+  bool HasRoomFor(size_t more_bytes) const {
+    return items < kItemsMax && bytes + more_bytes <= kBytesMax;
+  }
+};
+
+}  // namespace torchd

@@ -1,0 +1,105 @@
+#include "client/help.h"
+
+namespace torchd {
+namespace {
+
+constexpr char kHelp[] = R"(torchctl asks a torchd server.
+
+  torchctl [--address HOST:PORT] [--timeout SECONDS] COMMAND
+
+Commands:
+  classify FILE...   label images, or texts with --text
+  models [NAME]      which models there are, in which state
+  status             how the server is doing
+
+Everywhere:
+  --address HOST:PORT  the server; default $TORCHCTL_ADDRESS, else 127.0.0.1:8001
+  --timeout SECONDS    the longest a call may last; default 60
+  --help               this, or with a command more about it
+  --version            of torchctl (before the command)
+
+Examples:
+  torchctl classify cat.jpg
+  torchctl --address 10.0.0.7:8001 models
+  torchctl status --json
+
+Exit code: 0 all is well; 1 the server answered an error; 2 wrong usage, such as an unknown flag or
+a file that cannot be read; 3 the server cannot be reached.
+)";
+
+constexpr char kClassifyHelp[] = R"(torchctl classify [FLAGS] FILE...
+
+Asks a model what the images (JPEG or PNG) show, most probable class first. '-' reads one from the
+standard input. Up to 16 inputs and 32 MiB go in one call; more make more calls, in order.
+
+  --model NAME   which model; may be left out when the server has exactly one
+  --version N    which version; default: the highest that is ready
+  --top-k N      how many classes, 1 to 1000; default 5
+  --softmax      probabilities, whatever the model's configuration says
+  --no-softmax   the model's own scores instead
+  --text         the arguments are texts, not files
+  --json         for scripts: an array with file, model, version, classes and times_us, or error
+  --address HOST:PORT, --timeout SECONDS   see torchctl --help
+
+Examples:
+  torchctl classify cat.jpg
+  torchctl classify --model efficientnet-lite0 --top-k 3 *.jpg
+  curl -s https://example.org/dog.png | torchctl classify -
+  torchctl classify --model sentiment --text "I liked it" "I did not"
+  torchctl classify --json cat.jpg | jq -r '.[0].classes[0].label'
+
+Exit code: 0 when every input was classified; 1 when at least one was not, each with a line on the
+standard error; 2 wrong usage; 3 the server cannot be reached.
+)";
+
+constexpr char kModelsHelp[] = R"(torchctl models [NAME] [--json]
+
+Lists every version the server knows, or those of one model: its state, what it takes and, when it
+is UNAVAILABLE, why.
+
+  UNKNOWN      found, nothing done about it yet
+  LOADING      being read, checked and warmed up
+  READY        answers requests
+  UNLOADING    finishes what it has
+  UNAVAILABLE  not serving; see REASON
+
+  --json   for scripts: an array with all fields, outputs, labels and load_ms among them
+  --address HOST:PORT, --timeout SECONDS   see torchctl --help
+
+Examples:
+  torchctl models
+  torchctl models efficientnet-lite0 --json
+)";
+
+constexpr char kStatusHelp[] = R"(torchctl status [--json]
+
+Shows the server's version, how long it has been up, how many models are ready, how many items it
+answered, and what its executors are doing.
+
+  --json   for scripts: an object with all fields
+  --address HOST:PORT, --timeout SECONDS   see torchctl --help
+
+Examples:
+  torchctl status
+  watch -n 1 torchctl status
+)";
+
+}  // namespace
+
+std::string HelpText(Command command) {
+  switch (command) {
+    case Command::kNone:
+      return kHelp;
+    case Command::kClassify:
+      return kClassifyHelp;
+    case Command::kModels:
+      return kModelsHelp;
+    case Command::kStatus:
+      return kStatusHelp;
+  }
+  return kHelp;
+}
+
+std::string VersionText() { return "torchctl " TORCHD_VERSION "\n"; }
+
+}  // namespace torchd

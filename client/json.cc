@@ -1,0 +1,125 @@
+#include "client/json.h"
+
+#include <array>
+#include <charconv>
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "absl/status/status.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/string_view.h"
+#include "client/render.h"
+
+namespace torchd {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+std::string Dump(const Json& json) {
+  return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+// The shortest decimal that is this float: 0.3 rather than 0.30000001192092896.
+Json Shortest(float value) {
+  if (!std::isfinite(value)) return nullptr;
+  std::array<char, 32> digits;  // A float needs 15 at most.
+  const auto end = std::to_chars(digits.data(), digits.data() + digits.size(), value).ptr;
+  double shortest = value;
+  // Digits of a finite float always parse.
+  (void)absl::SimpleAtod(absl::string_view(digits.data(), end - digits.data()), &shortest);
+  return shortest;
+}
+
+Json ErrorJson(const absl::Status& status) {
+  return {{"code", absl::StatusCodeToString(status.code())},
+          {"message", std::string(status.message())}};
+}
+
+Json TimesJson(const v1::StageTimes& times) {
+  return {{"preprocess", times.preprocess_us()},
+          {"queue", times.queue_us()},
+          {"execute", times.execute_us()},
+          {"postprocess", times.postprocess_us()},
+          {"total", times.total_us()}};
+}
+
+Json InputJson(const InputResult& input) {
+  Json json = {{"file", input.input}};
+  if (!input.model.empty()) {
+    json["model"] = input.model;
+    json["version"] = input.version;
+  }
+  if (!input.result.ok()) {
+    json["error"] = ErrorJson(input.result.status());
+    return json;
+  }
+  json["classes"] = Json::array();
+  for (const v1::Class& one : input.result->classes()) {
+    json["classes"].push_back({{"index", one.index()},
+                               {"label", one.label()},
+                               {"probability", Shortest(one.probability())}});
+  }
+  json["times_us"] = TimesJson(input.result->times());
+  return json;
+}
+
+template <typename Tensors>
+Json TensorsJson(const Tensors& tensors) {
+  Json json = Json::array();
+  for (const v1::TensorDescription& tensor : tensors) {
+    Json shape = Json::array();
+    for (const int64_t size : tensor.shape()) shape.push_back(size);
+    json.push_back({{"name", tensor.name()}, {"data_type", tensor.data_type()}, {"shape", shape}});
+  }
+  return json;
+}
+
+Json ModelJson(const v1::ModelVersion& model) {
+  Json takes = Json::array();
+  for (const std::string& kind : model.takes()) takes.push_back(kind);
+  return {{"name", model.name()},
+          {"version", model.version()},
+          {"state", StateName(model.state())},
+          {"reason", model.reason()},
+          {"inputs", TensorsJson(model.inputs())},
+          {"outputs", TensorsJson(model.outputs())},
+          {"takes", takes},
+          {"labels", model.labels()},
+          {"load_ms", model.load_ms()}};
+}
+
+}  // namespace
+
+std::string ClassifyJson(const std::vector<InputResult>& results) {
+  Json json = Json::array();
+  for (const InputResult& result : results) json.push_back(InputJson(result));
+  return Dump(json);
+}
+
+std::string ModelsJson(const v1::ListModelsResponse& response) {
+  Json json = Json::array();
+  for (const v1::ModelVersion& model : response.models()) json.push_back(ModelJson(model));
+  return Dump(json);
+}
+
+std::string StatusJson(const v1::GetServerStatusResponse& response) {
+  Json executors = Json::array();
+  for (const v1::ExecutorStatus& executor : response.executors()) {
+    executors.push_back({{"name", executor.name()},
+                         {"threads", executor.threads()},
+                         {"rows_waiting", executor.rows_waiting()},
+                         {"rows_waiting_max", executor.rows_waiting_max()},
+                         {"rows_run", executor.rows_run()}});
+  }
+  return Dump({{"version", response.version()},
+               {"libtorch_version", response.libtorch_version()},
+               {"uptime_ms", response.uptime_ms()},
+               {"draining", response.draining()},
+               {"versions_ready", response.versions_ready()},
+               {"versions_total", response.versions_total()},
+               {"items_ok", response.items_ok()},
+               {"items_failed", response.items_failed()},
+               {"executors", executors}});
+}
+
+}  // namespace torchd

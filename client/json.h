@@ -1,0 +1,23 @@
+// torchctl's --json: for scripts, so keys are only ever added. One document, two spaces a level,
+// with a newline at its end. Bytes that are not UTF-8 come out as U+FFFD; an infinite score as
+// null.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "client/result.h"
+#include "torchd/v1/admin.pb.h"
+
+namespace torchd {
+
+// An array, one object per input: file, and either model, version, classes and times_us, or error.
+std::string ClassifyJson(const std::vector<InputResult>& results);
+
+// An array, one object per version, with every field of ModelVersion.
+std::string ModelsJson(const v1::ListModelsResponse& response);
+
+// An object with every field of GetServerStatusResponse.
+std::string StatusJson(const v1::GetServerStatusResponse& response);
+
+}  // namespace torchd

@@ -1,0 +1,29 @@
+// torchctl's answers for people: tables of plain text. Nothing the server says can break a line or
+// steer the terminal: control characters come out as spaces.
+#pragma once
+
+#include <string>
+
+#include "absl/status/status.h"
+#include "client/result.h"
+#include "torchd/v1/admin.pb.h"
+
+namespace torchd {
+
+// Requires: result.result.ok(). Values outside 0..1 are scores, not probabilities, and so are all
+// of them when `scores`; they are shown as they are instead of in percent.
+std::string ClassifyTable(const InputResult& result, bool scores);
+
+// One line per version, beneath a line of headings.
+std::string ModelsTable(const v1::ListModelsResponse& response);
+
+std::string StatusTable(const v1::GetServerStatusResponse& response);
+
+// "torchctl: NOT_FOUND: no model 'x'", one line with its newline; `about`, unless it is empty,
+// comes before the message.
+std::string ErrorLine(const absl::Status& status, const std::string& about = "");
+
+// "READY"; UNKNOWN for a state this program does not know.
+std::string StateName(v1::VersionState state);
+
+}  // namespace torchd

@@ -1,0 +1,128 @@
+#include "client/torchd_client.h"
+
+#include <grpcpp/grpcpp.h>
+
+#include <utility>
+
+#include "absl/memory/memory.h"
+#include "absl/strings/cord.h"
+#include "absl/strings/str_cat.h"
+#include "torchd/v1/admin.grpc.pb.h"
+#include "torchd/v1/inference.grpc.pb.h"
+
+namespace torchd {
+namespace {
+
+constexpr char kUnreachable[] = "torchd/unreachable";  // Status payload, read by IsUnreachable().
+
+// 64 items of 1000 classes with long labels pass gRPC's usual 4 MiB.
+constexpr int kAnswerBytesMax = 64 * 1024 * 1024;
+
+absl::Status Unreachable(const std::string& message) {
+  absl::Status status = absl::UnavailableError(message);
+  status.SetPayload(kUnreachable, absl::Cord("1"));
+  return status;
+}
+
+std::chrono::system_clock::time_point DeadlineAfter(std::chrono::milliseconds timeout) {
+  return std::chrono::system_clock::now() + timeout;
+}
+
+std::shared_ptr<grpc::Channel> OpenChannel(const std::string& address) {
+  grpc::ChannelArguments arguments;
+  arguments.SetMaxReceiveMessageSize(kAnswerBytesMax);
+  arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+  return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
+}
+
+// gRPC's own WaitForConnected() keeps trying until the deadline; a refusal is answer enough here.
+absl::Status WaitUntilReady(grpc::Channel& channel, const std::string& address,
+                            std::chrono::milliseconds timeout) {
+  const auto deadline = DeadlineAfter(timeout);
+  while (true) {
+    const grpc_connectivity_state state = channel.GetState(/*try_to_connect=*/true);
+    if (state == GRPC_CHANNEL_READY) return absl::OkStatus();
+    if (state == GRPC_CHANNEL_TRANSIENT_FAILURE || state == GRPC_CHANNEL_SHUTDOWN) {
+      return Unreachable(absl::StrCat("no torchd answers at ", address));
+    }
+    if (!channel.WaitForStateChange(state, deadline)) {
+      return Unreachable(absl::StrCat("no connection to ", address, " within ",
+                                      static_cast<double>(timeout.count()) / 1000, " s"));
+    }
+  }
+}
+
+}  // namespace
+
+struct Client::Connection {
+  explicit Connection(std::string server_address, std::shared_ptr<grpc::Channel> open_channel)
+      : address(std::move(server_address)),
+        channel(std::move(open_channel)),
+        inference(v1::InferenceService::NewStub(channel)),
+        admin(v1::AdminService::NewStub(channel)) {}
+
+  // Runs one call, `call(context, response)`, and turns its status into ours.
+  template <typename Response, typename Call>
+  absl::StatusOr<Response> Run(std::chrono::milliseconds timeout, Call call) {
+    grpc::ClientContext context;
+    context.set_deadline(DeadlineAfter(timeout));
+    context.set_wait_for_ready(false);
+    Response response;
+    const grpc::Status status = call(&context, &response);
+    if (status.ok()) return response;
+    // gRPC says UNAVAILABLE both for itself and for the server; a server that spoke for itself has
+    // left the connection standing.
+    if (status.error_code() == grpc::StatusCode::UNAVAILABLE &&
+        channel->GetState(/*try_to_connect=*/false) != GRPC_CHANNEL_READY) {
+      return Unreachable(absl::StrCat("lost ", address, ": ", status.error_message()));
+    }
+    return absl::Status(static_cast<absl::StatusCode>(status.error_code()), status.error_message());
+  }
+
+  const std::string address;
+  const std::shared_ptr<grpc::Channel> channel;
+  const std::unique_ptr<v1::InferenceService::Stub> inference;
+  const std::unique_ptr<v1::AdminService::Stub> admin;
+};
+
+absl::StatusOr<std::unique_ptr<Client>> Client::Connect(const std::string& address,
+                                                        std::chrono::milliseconds timeout) {
+  std::shared_ptr<grpc::Channel> channel = OpenChannel(address);
+  absl::Status ready = WaitUntilReady(*channel, address, timeout);
+  if (!ready.ok()) return ready;
+  return absl::WrapUnique(new Client(std::make_unique<Connection>(address, std::move(channel))));
+}
+
+Client::Client(std::unique_ptr<Connection> connection) : connection_(std::move(connection)) {}
+
+Client::~Client() = default;
+
+absl::StatusOr<v1::ClassifyResponse> Client::Classify(const v1::ClassifyRequest& request,
+                                                      std::chrono::milliseconds timeout) {
+  return connection_->Run<v1::ClassifyResponse>(
+      timeout, [&](grpc::ClientContext* context, v1::ClassifyResponse* response) {
+        return connection_->inference->Classify(context, request, response);
+      });
+}
+
+absl::StatusOr<v1::ListModelsResponse> Client::ListModels(const v1::ListModelsRequest& request,
+                                                          std::chrono::milliseconds timeout) {
+  return connection_->Run<v1::ListModelsResponse>(
+      timeout, [&](grpc::ClientContext* context, v1::ListModelsResponse* response) {
+        return connection_->admin->ListModels(context, request, response);
+      });
+}
+
+absl::StatusOr<v1::GetServerStatusResponse> Client::GetServerStatus(
+    std::chrono::milliseconds timeout) {
+  return connection_->Run<v1::GetServerStatusResponse>(
+      timeout, [&](grpc::ClientContext* context, v1::GetServerStatusResponse* response) {
+        return connection_->admin->GetServerStatus(context, v1::GetServerStatusRequest(), response);
+      });
+}
+
+bool IsUnreachable(const absl::Status& status) {
+  return status.GetPayload(kUnreachable).has_value();
+}
+
+}  // namespace torchd

@@ -1,0 +1,123 @@
+#include "server/classify/check.h"
+
+#include <algorithm>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "server/base/status_macros.h"
+
+namespace torchd {
+namespace {
+
+// A client's name in our message: bounded, and only characters that cannot confuse a log.
+std::string Shown(absl::string_view name) {
+  std::string shown;
+  for (const char c : name.substr(0, 64)) {
+    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                       c == '_' || c == '.' || c == '-';
+    shown += plain ? c : '?';
+  }
+  return shown;
+}
+
+std::string InputNames(const ModelSignature& signature) {
+  return absl::StrJoin(signature.inputs, ", ", [](std::string* out, const TensorSpec& input) {
+    absl::StrAppend(out, "'", input.name, "'");
+  });
+}
+
+bool Fits(const Shape& shape, const Shape& spec) {
+  return std::equal(shape.begin(), shape.end(), spec.begin(), spec.end(),
+                    [](int64_t given, int64_t want) { return want == -1 || given == want; });
+}
+
+// Takes a leading 1 off when the shape has the batch dimension.
+bool Match(const Shape& spec, Shape& shape) {
+  if (shape.size() == spec.size() + 1 && shape[0] == 1) shape.erase(shape.begin());
+  return Fits(shape, spec);
+}
+
+absl::StatusOr<size_t> IndexOf(absl::string_view name, const Servable& servable) {
+  const ModelSignature& signature = servable.model->signature();
+  if (name.empty()) {
+    if (signature.inputs.size() == 1) return 0;
+    return absl::InvalidArgumentError(
+        absl::StrCat("a tensor has no name, but model '", servable.name, "' has ",
+                     signature.inputs.size(), " inputs: ", InputNames(signature)));
+  }
+  for (size_t i = 0; i < signature.inputs.size(); ++i) {
+    if (name == signature.inputs[i].name) return i;
+  }
+  return absl::InvalidArgumentError(absl::StrCat("model '", servable.name, "' has no input '",
+                                                 Shown(name), "'; expected ",
+                                                 InputNames(signature)));
+}
+
+absl::Status CheckTensor(const TensorSpec& spec, TensorView& view) {
+  if (view.type != spec.type) {
+    return absl::InvalidArgumentError(absl::StrCat("input '", spec.name, "': expected ",
+                                                   Name(spec.type), ", got ", Name(view.type)));
+  }
+  if (view.shape.size() > kDimensionsMax) {
+    return absl::InvalidArgumentError(absl::StrCat("input '", spec.name, "': got ",
+                                                   view.shape.size(), " sizes, at most ",
+                                                   kDimensionsMax));
+  }
+  const Shape given = view.shape;
+  if (!Match(spec.shape, view.shape)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("input '", spec.name, "': expected shape ", ShapeText(spec.shape),
+                     " (or with a leading 1), got ", ShapeText(given)));
+  }
+  const auto bytes = BytesOf(view.type, view.shape);
+  if (!bytes || *bytes != view.bytes || view.bytes == 0) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "input '", spec.name, "': shape ", ShapeText(given), " of ", Name(view.type), " needs ",
+        bytes ? absl::StrCat(std::max<size_t>(*bytes, SizeOf(view.type))) : "too many",
+        " bytes, got ", view.bytes));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status CheckItemCount(size_t items) {
+  if (items >= 1 && items <= kItemsMax) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("items: got ", items, ", expected 1 to ", kItemsMax));
+}
+
+absl::StatusOr<int> ChooseTopK(std::optional<int> asked, const ModelSignature& signature) {
+  const int classes = static_cast<int>(signature.outputs.at(0).shape.at(0));
+  if (!asked) return std::min(kTopKDefault, classes);
+  const int most = std::min(kTopKMax, classes);
+  if (*asked >= 1 && *asked <= most) return *asked;
+  return absl::InvalidArgumentError(
+      absl::StrCat("top_k: got ", *asked, ", expected 1 to ", most));
+}
+
+absl::StatusOr<RowInputs> MatchInputs(const TensorItem& tensors, const Servable& servable) {
+  const auto& specs = servable.model->signature().inputs;
+  RowInputs row(specs.size());
+  std::vector<bool> given(specs.size(), false);
+  for (const NamedTensor& tensor : tensors) {
+    TORCHD_ASSIGN_OR_RETURN(const size_t index, IndexOf(tensor.name, servable));
+    if (given[index]) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("input '", specs[index].name, "' is given twice"));
+    }
+    given[index] = true;
+    row[index] = tensor.view;
+    TORCHD_RETURN_IF_ERROR(CheckTensor(specs[index], row[index]));
+  }
+  for (size_t i = 0; i < specs.size(); ++i) {
+    if (!given[i]) {
+      return absl::InvalidArgumentError(absl::StrCat("model '", servable.name, "' needs input '",
+                                                     specs[i].name, "', which is missing"));
+    }
+  }
+  return row;
+}
+
+}  // namespace torchd

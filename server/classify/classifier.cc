@@ -1,0 +1,214 @@
+#include "server/classify/classifier.h"
+
+#include <atomic>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "server/base/status_macros.h"
+#include "server/classify/check.h"
+#include "server/inference/top_k.h"
+
+namespace torchd {
+namespace {
+
+Refusal RefusalOf(const absl::Status& status) {
+  switch (status.code()) {
+    case absl::StatusCode::kNotFound:
+      return Refusal::kUnknownModel;
+    case absl::StatusCode::kUnavailable:
+      return Refusal::kNotReady;
+    case absl::StatusCode::kResourceExhausted:
+      return Refusal::kQueueFull;
+    case absl::StatusCode::kDeadlineExceeded:
+      return Refusal::kDeadline;
+    default:
+      return Refusal::kInvalid;
+  }
+}
+
+}  // namespace
+
+// Shared by the items still under way; the last one to finish completes the call.
+class Classifier::Flight : public std::enable_shared_from_this<Flight> {
+ public:
+  Flight(const Parts& parts, ClassifyCall call, ModelHandle servable, int top_k, Done done)
+      : parts_(parts),
+        call_(std::move(call)),
+        servable_(std::move(servable)),
+        top_k_(top_k),
+        softmax_(call_.softmax.value_or(servable_->config.softmax)),
+        items_(call_.items.size()),
+        left_(call_.items.size()),
+        done_(std::move(done)) {}
+
+  void Start() {
+    // Once the last item is under way the completion may run at any moment; `self` keeps the loop's
+    // own members alive.
+    const auto self = shared_from_this();
+    for (size_t i = 0; i < items_.size(); ++i) StartItem(i);
+  }
+
+ private:
+  struct Item {
+    std::vector<Tensor> prepared;  // What the preprocessor made; RowInputs borrow from it.
+    ItemAnswer answer;
+  };
+
+  void StartItem(size_t i) {
+    const ClassifyItem& item = call_.items[i];
+    if (const auto* status = std::get_if<absl::Status>(&item)) return FinishItem(i, *status);
+    if (const auto* tensors = std::get_if<TensorItem>(&item)) {
+      auto row = MatchInputs(*tensors, *servable_);
+      if (!row.ok()) return FinishItem(i, row.status());
+      return SubmitRow(i, *std::move(row));
+    }
+    const absl::Status takes = CheckTakes(item);
+    if (!takes.ok()) return FinishItem(i, takes);
+    if (!parts_.preprocessing.Submit([self = shared_from_this(), i] { self->Prepare(i); })) {
+      FinishItem(i, absl::ResourceExhaustedError("the preprocessing queue is full"));
+    }
+  }
+
+  absl::Status CheckTakes(const ClassifyItem& item) const {
+    const bool is_image = std::holds_alternative<ImageItem>(item);
+    const Preprocessor& preprocessor = servable_->preprocessor;
+    if (is_image ? preprocessor.takes_image() : preprocessor.takes_text()) {
+      return absl::OkStatus();
+    }
+    std::string takes;
+    for (const std::string& kind : Takes(*servable_)) {
+      absl::StrAppend(&takes, takes.empty() ? "" : ", ", kind);
+    }
+    return absl::InvalidArgumentError(absl::StrCat("model '", servable_->name, "' takes no ",
+                                                   is_image ? "image" : "text",
+                                                   "; it takes: ", takes));
+  }
+
+  // On a preprocessing thread.
+  void Prepare(size_t i) {
+    if (call_.cancelled != nullptr && call_.cancelled->load(std::memory_order_relaxed)) {
+      return FinishItem(i, absl::CancelledError("the caller cancelled"));
+    }
+    if (parts_.clock.Now() >= call_.deadline) {
+      return FinishItem(
+          i, absl::DeadlineExceededError("the deadline passed before the item was prepared"));
+    }
+    const ClassifyItem& item = call_.items[i];
+    const auto* image = std::get_if<ImageItem>(&item);
+    auto prepared = image != nullptr
+                        ? servable_->preprocessor.FromImage(image->bytes)
+                        : servable_->preprocessor.FromText(std::get<TextItem>(item).text);
+    items_[i].answer.times.preprocess = parts_.clock.Now() - call_.arrival;
+    servable_->metrics.preprocess.Observe(items_[i].answer.times.preprocess);
+    if (!prepared.ok()) return FinishItem(i, prepared.status());
+    items_[i].prepared = *std::move(prepared);
+    RowInputs row;
+    for (const Tensor& tensor : items_[i].prepared) row.push_back(tensor.View());
+    SubmitRow(i, std::move(row));
+  }
+
+  void SubmitRow(size_t i, RowInputs row) {
+    auto request = std::make_unique<Request>();
+    request->model = servable_->model.get();
+    request->inputs = std::move(row);
+    request->deadline = call_.deadline;
+    request->cancelled = call_.cancelled;
+    request->done = [self = shared_from_this(), i](const absl::Status& status,
+                                                   const std::vector<TensorView>& outputs,
+                                                   const RunTimes& times) {
+      self->OnRun(i, status, outputs, times);
+    };
+    const absl::Status submitted = parts_.executors.Submit(std::move(request));
+    if (submitted.ok()) return;
+    parts_.metrics.refused(RefusalOf(submitted)).Add();
+    FinishItem(i, submitted);
+  }
+
+  // On an executor's thread.
+  void OnRun(size_t i, const absl::Status& status, const std::vector<TensorView>& outputs,
+             const RunTimes& times) {
+    ItemAnswer& answer = items_[i].answer;
+    answer.times.queue = times.started - times.admitted;
+    answer.times.execute = times.finished - times.started;
+    servable_->metrics.queue.Observe(answer.times.queue);
+    if (times.batch_rows > 0) {
+      servable_->metrics.execute.Observe(answer.times.execute);
+      servable_->metrics.batch_rows.Observe(times.batch_rows);
+    }
+    absl::Status made = status;
+    if (made.ok()) made = MakeClasses(outputs, answer);
+    answer.times.postprocess = parts_.clock.Now() - times.finished;
+    if (made.ok()) servable_->metrics.postprocess.Observe(answer.times.postprocess);
+    FinishItem(i, made);
+  }
+
+  absl::Status MakeClasses(const std::vector<TensorView>& outputs, ItemAnswer& answer) const {
+    const TensorView& scores = outputs[0];
+    const auto classes = scores.bytes / sizeof(float);
+    // What the trial run gave at load is what was promised to the caller.
+    if (scores.type != DataType::kFloat32 ||
+        scores.shape != servable_->model->signature().outputs[0].shape) {
+      return absl::InternalError(absl::StrCat(
+          "the model gave ", Name(scores.type), " ", ShapeText(scores.shape), " for these inputs; ",
+          "expected ", ShapeText(servable_->model->signature().outputs[0].shape)));
+    }
+    TORCHD_ASSIGN_OR_RETURN(
+        const std::vector<ScoredClass> top,
+        TopK({static_cast<const float*>(scores.data), classes}, top_k_, softmax_));
+    answer.classes.reserve(top.size());
+    for (const ScoredClass& scored : top) {
+      const auto index = static_cast<size_t>(scored.index);
+      const bool labelled = index < servable_->labels.size();
+      answer.classes.push_back({scored.index,
+                                labelled ? absl::string_view(servable_->labels[index])
+                                         : absl::string_view(),
+                                scored.score});
+    }
+    return absl::OkStatus();
+  }
+
+  void FinishItem(size_t i, const absl::Status& status) {
+    ItemAnswer& answer = items_[i].answer;
+    answer.status = status;
+    answer.times.total = parts_.clock.Now() - call_.arrival;
+    servable_->metrics.request.Observe(answer.times.total);
+    servable_->metrics.items(status.code()).Add();
+    if (left_.fetch_sub(1, std::memory_order_acq_rel) == 1) Complete();
+  }
+
+  void Complete() {
+    ClassifyAnswer answer;
+    answer.servable = servable_;
+    // A call with one item fails as a whole.
+    if (items_.size() == 1) answer.status = items_[0].answer.status;
+    answer.items.reserve(items_.size());
+    for (Item& item : items_) answer.items.push_back(std::move(item.answer));
+    done_(std::move(answer));
+  }
+
+  const Parts parts_;
+  const ClassifyCall call_;
+  const ModelHandle servable_;
+  const int top_k_;
+  const bool softmax_;
+  std::vector<Item> items_;  // Item i belongs to whichever thread carries it.
+  std::atomic<size_t> left_;
+  Done done_;
+};
+
+void Classifier::Start(ClassifyCall call, Done done) {
+  const auto refuse = [&](const absl::Status& status) {
+    parts_.metrics.refused(RefusalOf(status)).Add();
+    done({status, nullptr, {}});
+  };
+  const absl::Status count = CheckItemCount(call.items.size());
+  if (!count.ok()) return refuse(count);
+  auto servable = parts_.registry.Lookup(call.model, call.version);
+  if (!servable.ok()) return refuse(servable.status());
+  const auto top_k = ChooseTopK(call.top_k, (*servable)->model->signature());
+  if (!top_k.ok()) return refuse(top_k.status());
+  std::make_shared<Flight>(parts_, std::move(call), *std::move(servable), *top_k, std::move(done))
+      ->Start();
+}
+
+}  // namespace torchd

@@ -1,0 +1,51 @@
+// Carries Classify calls: look up, prepare, queue, run, answer. See ARCHITECTURE.md, "Life of a
+// request".
+//
+// Thread-safety: Start() from any thread; it never blocks.
+// Ownership: borrows registry, executors, pool, metrics and clock; all outlive the last completion.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "absl/functional/any_invocable.h"
+#include "absl/status/status.h"
+#include "server/base/clock.h"
+#include "server/base/thread_pool.h"
+#include "server/batching/executors.h"
+#include "server/classify/classify.h"
+#include "server/metrics/server_metrics.h"
+#include "server/registry/registry.h"
+
+namespace torchd {
+
+struct ClassifyAnswer {
+  absl::Status status;           // Of the whole call.
+  ModelHandle servable;          // What ran; set unless the look-up failed.
+  std::vector<ItemAnswer> items; // In the order of the call, when status is OK.
+};
+
+class Classifier {
+ public:
+  struct Parts {
+    Registry& registry;
+    Executors& executors;
+    ThreadPool& preprocessing;
+    ServerMetrics& metrics;
+    const Clock& clock;
+  };
+  using Done = absl::AnyInvocable<void(ClassifyAnswer)>;
+
+  explicit Classifier(Parts parts) : parts_(parts) {}
+
+  // Calls `done` exactly once: on the calling thread when the call is refused, else on the thread
+  // that finished the last item.
+  void Start(ClassifyCall call, Done done);
+
+ private:
+  class Flight;  // One call between Start() and its completion.
+
+  const Parts parts_;
+};
+
+}  // namespace torchd

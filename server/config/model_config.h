@@ -1,0 +1,53 @@
+// What a model's owner says about it in `model.yaml`. Plain data; docs/model-config.md is the manual.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+
+namespace torchd {
+
+// One input or output, without the batch dimension.
+struct TensorConfig {
+  std::string name;
+  std::string data_type;       // "uint8", "int32", "int64" or "float32".
+  std::vector<int64_t> shape;  // -1: any size.
+};
+
+enum class ResizeFilter { kNearest, kBilinear, kBicubic };
+
+// From a photo to a float32 tensor [3, crop, crop], the way torchvision's transforms do it.
+// `preset: imagenet` is torchvision's usual one; `imagenet-0.5` differs by mean and std 0.5.
+struct ImageConfig {
+  int resize = 256;  // Length of the shorter side.
+  int crop = 224;    // Side of the centre square; zero padding where the image is smaller.
+  ResizeFilter filter = ResizeFilter::kBilinear;
+  bool antialias = true;
+  std::array<float, 3> mean = {0.485F, 0.456F, 0.406F};  // Of RGB values in 0..1.
+  std::array<float, 3> std = {0.229F, 0.224F, 0.225F};
+};
+
+// From a sentence to ids, the way Hugging Face's BertTokenizer does it.
+struct TextConfig {
+  std::string vocabulary = "vocab.txt";  // File beside model.yaml, one word piece a line.
+  bool lowercase = true;                 // Also strips accents, as the uncased models want.
+  int tokens_max = 512;                  // Longer texts are truncated.
+};
+
+struct ModelConfig {
+  std::vector<TensorConfig> inputs;   // Empty: from `image:` or `text:`, else asked of the model.
+  std::string labels = "labels.txt";  // File beside model.yaml; absent file: no labels.
+  bool softmax = true;
+  std::optional<ImageConfig> image;
+  std::optional<TextConfig> text;
+};
+
+// INVALID_ARGUMENT naming the key, the value and the range for whatever is not understood.
+// `yaml`: contents of model.yaml; an empty text gives the defaults.
+absl::StatusOr<ModelConfig> ParseModelConfig(const std::string& yaml);
+
+}  // namespace torchd

@@ -1,0 +1,226 @@
+#include "server/daemon/daemon.h"
+
+#include <algorithm>
+#include <atomic>
+#include <optional>
+#include <thread>
+#include <utility>
+
+#include "absl/memory/memory.h"
+#include "absl/strings/str_cat.h"
+#include "absl/types/span.h"
+#include "server/base/clock.h"
+#include "server/base/log.h"
+#include "server/base/status_macros.h"
+#include "server/base/thread_pool.h"
+#include "server/batching/executors.h"
+#include "server/classify/classifier.h"
+#include "server/daemon/address_file.h"
+#include "server/daemon/warm_up.h"
+#include "server/execution/torch_model.h"
+#include "server/execution/torch_runtime.h"
+#include "server/http/http_server.h"
+#include "server/metrics/server_metrics.h"
+#include "server/registry/registry.h"
+#include "server/rpc/admin_service.h"
+#include "server/rpc/inference_service.h"
+#include "server/rpc/rpc_server.h"
+
+namespace torchd {
+namespace {
+
+int Cores() { return std::max(1, static_cast<int>(std::thread::hardware_concurrency())); }
+
+// Together the executors never have more threads than there are cores.
+int ThreadsPerExecutor(const ServerConfig& config) {
+  if (config.threads_per_executor > 0) return config.threads_per_executor;
+  return std::max(1, Cores() / config.cpu_executors);
+}
+
+Executors::Options ExecutorOptions(const ServerConfig& config) {
+  Executors::Options options;
+  options.device = "cpu";
+  options.threads = config.cpu_executors;
+  options.queue.rows_waiting_max = config.rows_waiting_max;
+  options.prepare_thread = [threads = ThreadsPerExecutor(config)] {
+    PrepareExecutorThread(threads);
+  };
+  return options;
+}
+
+ThreadPool::Limits PreprocessLimits(const ServerConfig& config) {
+  return {config.preprocess_threads > 0 ? config.preprocess_threads : Cores(),
+          config.rows_waiting_max};
+}
+
+ImageLimits LimitsOf(const ServerConfig& config) {
+  ImageLimits limits;
+  limits.pixels_max = int64_t{config.image_megapixels_max} * 1'000'000;
+  return limits;
+}
+
+}  // namespace
+
+// In the order of construction; destruction runs the other way round.
+struct Daemon::Parts {
+  explicit Parts(const ServerConfig& settings)
+      : config(settings),
+        started(clock.Now()),
+        metrics({TORCHD_VERSION, LibTorchVersion()}),
+        executors(ExecutorOptions(config), clock),
+        registry(RegistryParts()),
+        preprocessing("prep", PreprocessLimits(config)),
+        classifier({registry, executors, preprocessing, metrics, clock}),
+        inference_service(classifier, clock),
+        admin_service(registry, [this](auto& status) { FillStatus(status); }) {
+    metrics.AddExecutor("cpu", [this] { return executors.rows_waiting(); });
+    metrics.SetModelStates([this] { return ModelStates(); });
+  }
+
+  Registry::Parts RegistryParts() {
+    Registry::Parts parts;
+    parts.load = TorchModel::Load;
+    parts.warm_up = [this](Model& model) {
+      return WarmUp(model, executors, config.warmup_runs);
+    };
+    parts.prepare_thread = PrepareLoaderThread;
+    parts.on_change = [this](const std::string& name, bool ready) {
+      rpc->SetServing(name, ready);
+    };
+    parts.image_limits = LimitsOf(config);
+    parts.metrics = &metrics;
+    parts.clock = &clock;
+    return parts;
+  }
+
+  HttpSources Sources() {
+    HttpSources sources;
+    sources.readiness = [this] { return ReadinessOf(std::nullopt).value_or(Readiness{}); };
+    sources.model_readiness = [this](const std::string& model) { return ReadinessOf(model); };
+    sources.rows = [this] { return Rows(); };
+    sources.collectables = {&metrics};
+    return sources;
+  }
+
+  // Of one model, or of the whole: the server has loaded, is not draining, and every model has a
+  // version that answers.
+  std::optional<Readiness> ReadinessOf(const std::optional<std::string>& model) {
+    Readiness readiness;
+    bool known = !model.has_value();
+    if (draining) readiness.reasons.emplace_back("the server is draining");
+    if (!loaded && !model) readiness.reasons.emplace_back("the repository is being loaded");
+    std::string last;
+    for (const VersionStatus& status : registry.Snapshot()) {
+      if (status.name == last || (model && status.name != *model)) continue;
+      last = status.name;
+      known = true;
+      const auto found = registry.Lookup(status.name, 0);
+      // One broken model must not take the others out of rotation.
+      if (!found.ok() && model) readiness.reasons.emplace_back(found.status().message());
+    }
+    if (!known) return std::nullopt;
+    readiness.ready = readiness.reasons.empty();
+    return readiness;
+  }
+
+  std::vector<StatusRow> Rows() {
+    std::vector<StatusRow> rows;
+    for (const VersionStatus& status : registry.Snapshot()) {
+      rows.push_back({status.name, status.version, Name(status.state), status.reason});
+    }
+    return rows;
+  }
+
+  std::vector<ServerMetrics::ModelState> ModelStates() {
+    std::vector<ServerMetrics::ModelState> states;
+    for (const VersionStatus& status : registry.Snapshot()) {
+      states.push_back({status.name, status.version, Name(status.state)});
+    }
+    return states;
+  }
+
+  void FillStatus(v1::GetServerStatusResponse& status) {
+    status.set_version(TORCHD_VERSION);
+    status.set_libtorch_version(LibTorchVersion());
+    status.set_uptime_ms(Microseconds(clock.Now() - started) / 1000);
+    status.set_draining(draining);
+    CountItems(status);
+    v1::ExecutorStatus& executor = *status.add_executors();
+    executor.set_name("cpu");
+    executor.set_threads(ThreadsPerExecutor(config) * config.cpu_executors);
+    executor.set_rows_waiting(executors.rows_waiting());
+    executor.set_rows_waiting_max(config.rows_waiting_max);
+    executor.set_rows_run(executors.rows_run());
+  }
+
+  void CountItems(v1::GetServerStatusResponse& status) const {
+    for (const VersionStatus& version : registry.Snapshot()) {
+      if (version.servable == nullptr) continue;
+      for (int code = 0; code <= static_cast<int>(absl::StatusCode::kUnauthenticated); ++code) {
+        const auto count = static_cast<int64_t>(
+            version.servable->metrics.items(static_cast<absl::StatusCode>(code)).value());
+        if (code == 0) {
+          status.set_items_ok(status.items_ok() + count);
+        } else {
+          status.set_items_failed(status.items_failed() + count);
+        }
+      }
+    }
+  }
+
+  const ServerConfig config;
+  const SteadyClock clock;
+  const Instant started;
+  std::atomic<bool> loaded{false};
+  std::atomic<bool> draining{false};
+
+  ServerMetrics metrics;
+  Executors executors;
+  Registry registry;
+  ThreadPool preprocessing;
+  Classifier classifier;
+  InferenceService inference_service;
+  AdminService admin_service;
+  std::unique_ptr<RpcServer> rpc;
+  std::unique_ptr<HttpServer> http;
+};
+
+absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(const ServerConfig& config) {
+  TORCHD_ASSIGN_OR_RETURN(const std::vector<VersionFolder> folders,
+                          ScanRepository(config.model_repository));
+  RpcServer::PrepareProcess();
+  auto parts = std::make_unique<Parts>(config);
+  TORCHD_ASSIGN_OR_RETURN(
+      parts->rpc, RpcServer::Start({config.grpc_address, config.message_bytes_max},
+                                   {&parts->inference_service, &parts->admin_service}));
+  TORCHD_ASSIGN_OR_RETURN(parts->http, HttpServer::Start(config.http_address, parts->Sources()));
+  parts->registry.LoadAll(folders, config.load_threads);
+  parts->loaded = true;
+  parts->rpc->SetServing("", true);
+  if (!config.address_file.empty()) {
+    TORCHD_RETURN_IF_ERROR(WriteAddressFile(
+        config.address_file, {parts->rpc->address(), parts->http->address()}));
+  }
+  Log(Severity::kInfo, "serving",
+      {{"grpc", parts->rpc->address()},
+       {"http", parts->http->address()},
+       {"repository", config.model_repository}});
+  return absl::WrapUnique(new Daemon(std::move(parts)));
+}
+
+Daemon::Daemon(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
+
+Daemon::~Daemon() = default;
+
+void Daemon::Drain() {
+  parts_->draining = true;
+  parts_->rpc->SetNeverServing();
+  Log(Severity::kInfo, "draining",
+      {{"delay_ms", absl::StrCat(parts_->config.drain_delay_ms)},
+       {"limit_ms", absl::StrCat(parts_->config.drain_limit_ms)}});
+  std::this_thread::sleep_for(std::chrono::milliseconds(parts_->config.drain_delay_ms));
+  parts_->rpc->Shutdown(std::chrono::milliseconds(parts_->config.drain_limit_ms));
+  Log(Severity::kInfo, "drained");
+}
+
+}  // namespace torchd

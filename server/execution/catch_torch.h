@@ -1,0 +1,40 @@
+// The only `try` around LibTorch: its exceptions become statuses.
+#pragma once
+
+#include <new>
+#include <stdexcept>
+#include <string>
+#include <type_traits>
+#include <utility>
+
+#include <c10/util/Exception.h>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+
+namespace torchd {
+
+// The first line that says something, without LibTorch's traceback or paths of source files.
+std::string FirstLine(const std::string& what);
+
+// Runs `body`. Out of memory: RESOURCE_EXHAUSTED; any other exception: INTERNAL, with `doing` in
+// front.
+template <typename Body>
+auto CatchTorch(const std::string& doing, Body&& body)
+    -> absl::StatusOr<std::invoke_result_t<Body>> {
+  try {
+    return std::forward<Body>(body)();
+  } catch (const c10::OutOfMemoryError&) {
+    return absl::ResourceExhaustedError(absl::StrCat(doing, ": out of memory"));
+  } catch (const std::bad_alloc&) {
+    return absl::ResourceExhaustedError(absl::StrCat(doing, ": out of memory"));
+  } catch (const c10::Error& error) {
+    return absl::InternalError(
+        absl::StrCat(doing, ": ", FirstLine(error.what_without_backtrace())));
+  } catch (const std::exception& error) {
+    return absl::InternalError(absl::StrCat(doing, ": ", FirstLine(error.what())));
+  }
+}
+
+}  // namespace torchd

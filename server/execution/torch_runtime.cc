@@ -1,0 +1,29 @@
+#include "server/execution/torch_runtime.h"
+
+#include <ATen/Context.h>
+#include <ATen/Parallel.h>
+#include <torch/version.h>
+
+// From the libgomp that LibTorch uses; its header comes with g++ only.
+extern "C" void omp_set_num_threads(int threads);
+
+namespace torchd {
+
+void PrepareExecutorThread(int threads) {
+  // Before the team exists: its threads inherit the flag. A tensor of denormals would cost fifty
+  // times the time otherwise.
+  at::globalContext().setFlushDenormal(true);
+  at::internal::lazy_init_num_threads();
+  omp_set_num_threads(threads);
+}
+
+void PrepareLoaderThread() {
+  at::globalContext().setFlushDenormal(true);
+  // at::set_num_threads() would change the whole process; this is the calling thread alone.
+  at::internal::lazy_init_num_threads();
+  omp_set_num_threads(1);
+}
+
+std::string LibTorchVersion() { return TORCH_VERSION; }
+
+}  // namespace torchd

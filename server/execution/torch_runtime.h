@@ -1,0 +1,19 @@
+// LibTorch's process-wide and per-thread settings. No LibTorch type crosses this header.
+//
+// One OpenMP team per core in the whole process: only executors open teams, of `threads` each;
+// every other thread that touches LibTorch prepares itself as a loader first (docs/decisions/0003).
+#pragma once
+
+#include <string>
+
+namespace torchd {
+
+// Call first on an executor's thread: its team will have `threads` threads that flush denormals.
+void PrepareExecutorThread(int threads);
+
+// Call first on any other thread that touches LibTorch: it never opens a team.
+void PrepareLoaderThread();
+
+std::string LibTorchVersion();
+
+}  // namespace torchd

@@ -1,0 +1,35 @@
+// A loaded version of a classifier. Batching, registry and tests see only this: no LibTorch.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/types/span.h"
+#include "server/inference/tensor.h"
+
+namespace torchd {
+
+struct ModelSignature {
+  std::vector<TensorSpec> inputs;   // In the order Run() takes them.
+  std::vector<TensorSpec> outputs;  // In the order Run() gives them; [0] are the scores.
+};
+
+// One request's inputs, without the batch dimension, in the order of ModelSignature::inputs.
+using RowInputs = std::vector<TensorView>;
+
+// Thread-safety: all methods; several executors of a device may run the same model at once.
+class Model {
+ public:
+  virtual ~Model() = default;
+
+  virtual const ModelSignature& signature() const = 0;
+
+  // Runs `rows` as one batch. On OK `outputs` holds one tensor per output, the batch first:
+  // row i of the scores belongs to rows[i]. Requires: rows match the signature and each other.
+  // Only executors call it.
+  virtual absl::Status Run(absl::Span<const RowInputs* const> rows,
+                           std::vector<Tensor>& outputs) = 0;
+};
+
+}  // namespace torchd

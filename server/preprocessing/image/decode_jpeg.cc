@@ -1,0 +1,205 @@
+// jpeglib.h needs the first two in front of it, and jerror.h needs jpeglib.h.
+// clang-format off
+#include <cstddef>
+#include <cstdio>
+#include <jpeglib.h>
+#include <jerror.h>
+// clang-format on
+
+#include <csetjmp>
+#include <cstdint>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "server/base/status_macros.h"
+#include "server/preprocessing/image/decoders.h"
+
+namespace torchd {
+namespace {
+
+// A few bytes can hold thousands of scans, each of which walks over all pixels.
+constexpr int kScansMax = 100;
+constexpr int kExifMarker = JPEG_APP0 + 1;
+
+// One decompression. libjpeg reports errors by longjmp(), which must not pass a destructor: only
+// the functions marked so call libjpeg, and none of them makes an object that has one.
+class JpegReader {
+ public:
+  JpegReader() {
+    info_.err = jpeg_std_error(&errors_);
+    info_.client_data = this;
+    errors_.error_exit = &JpegReader::OnError;
+    errors_.emit_message = &JpegReader::OnWarning;
+    progress_.progress_monitor = &JpegReader::OnProgress;
+  }
+  JpegReader(const JpegReader&) = delete;
+  JpegReader& operator=(const JpegReader&) = delete;
+  ~JpegReader() { jpeg_destroy_decompress(&info_); }
+
+  // Calls libjpeg. False on an error, then Message() tells it.
+  bool ReadHeader(absl::string_view bytes);
+
+  // Calls libjpeg. `rgb`: room for all pixels; `row`: for 4 * width bytes, used for CMYK only.
+  bool ReadPixels(uint8_t* rgb, uint8_t* row);
+
+  const char* Message() const { return message_; }
+  const jpeg_decompress_struct& info() const { return info_; }
+  bool IsCmyk() const { return info_.num_components == 4; }
+  int64_t BytesPerPixel() const;
+  int Orientation() const;
+
+ private:
+  static JpegReader& From(j_common_ptr info) {
+    return *static_cast<JpegReader*>(info->client_data);
+  }
+  [[noreturn]] static void OnError(j_common_ptr info);
+  static void OnWarning(j_common_ptr info, int level);
+  static void OnProgress(j_common_ptr info);
+
+  jpeg_decompress_struct info_ = {};
+  jpeg_error_mgr errors_ = {};
+  jpeg_progress_mgr progress_ = {};
+  std::jmp_buf jump_ = {};
+  char message_[JMSG_LENGTH_MAX] = {};
+};
+
+void JpegReader::OnError(j_common_ptr info) {
+  JpegReader& reader = From(info);
+  info->err->format_message(info, reader.message_);
+  std::longjmp(reader.jump_, 1);
+}
+
+// libjpeg mends damaged data with grey and goes on; a client is better served by an error. What
+// does no harm to the pixels (bytes between segments, say) is let pass: cameras write such files.
+void JpegReader::OnWarning(j_common_ptr info, int level) {
+  if (level >= 0) return;
+  switch (info->err->msg_code) {
+    case JWRN_JPEG_EOF:
+    case JWRN_HIT_MARKER:
+    case JWRN_HUFF_BAD_CODE:
+    case JWRN_ARITH_BAD_CODE:
+    case JWRN_MUST_RESYNC:
+      OnError(info);
+    default:
+      break;
+  }
+}
+
+void JpegReader::OnProgress(j_common_ptr info) {
+  const int scan = reinterpret_cast<j_decompress_ptr>(info)->input_scan_number;
+  if (scan <= kScansMax) return;
+  JpegReader& reader = From(info);
+  std::snprintf(reader.message_, sizeof(reader.message_), "more than %d scans", kScansMax);
+  std::longjmp(reader.jump_, 1);
+}
+
+bool JpegReader::ReadHeader(absl::string_view bytes) {
+  if (setjmp(jump_) != 0) return false;
+  jpeg_create_decompress(&info_);
+  info_.progress = &progress_;
+  jpeg_mem_src(&info_, reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size());
+  jpeg_save_markers(&info_, kExifMarker, 0xFFFF);
+  jpeg_read_header(&info_, TRUE);
+  return true;
+}
+
+int64_t JpegReader::BytesPerPixel() const {
+  // The defaults mean the accurate DCT and smooth upsampling, which are Pillow's too. A file of
+  // several scans keeps all its coefficients: two bytes for each sample.
+  const bool whole = info_.progressive_mode || info_.comps_in_scan < info_.num_components;
+  return whole ? 3 + 2 * int64_t{info_.num_components} : 3;
+}
+
+// The inverse of CMYK as Adobe writes it and Pillow takes all CMYK to be.
+void RgbOfInvertedCmyk(const uint8_t* cmyk, size_t pixels, uint8_t* rgb) {
+  for (size_t i = 0; i < pixels; ++i, cmyk += 4, rgb += 3) {
+    const int white = cmyk[3];
+    for (int c = 0; c < 3; ++c) {
+      const int product = (255 - cmyk[c]) * white + 128;
+      rgb[c] = static_cast<uint8_t>(white - (((product >> 8) + product) >> 8));
+    }
+  }
+}
+
+bool JpegReader::ReadPixels(uint8_t* rgb, uint8_t* row) {
+  if (setjmp(jump_) != 0) return false;
+  info_.out_color_space = IsCmyk() ? JCS_CMYK : JCS_RGB;
+  jpeg_start_decompress(&info_);
+  const size_t width = info_.output_width;
+  while (info_.output_scanline < info_.output_height) {
+    uint8_t* target = rgb + 3 * width * info_.output_scanline;
+    JSAMPROW rows[1] = {IsCmyk() ? row : target};
+    jpeg_read_scanlines(&info_, rows, 1);
+    if (IsCmyk()) RgbOfInvertedCmyk(row, width, target);
+  }
+  return true;
+}
+
+// Photo editors leave the orientation in XMP where there is no EXIF; Pillow reads it there.
+int XmpOrientation(absl::string_view xmp) {
+  constexpr absl::string_view kKey = "tiff:Orientation";
+  for (size_t at = xmp.find(kKey); at != absl::string_view::npos; at = xmp.find(kKey, at + 1)) {
+    absl::string_view rest = xmp.substr(at + kKey.size());
+    if (absl::StartsWith(rest, "=\"")) {
+      rest.remove_prefix(2);
+    } else if (absl::StartsWith(rest, ">")) {
+      rest.remove_prefix(1);
+    } else {
+      continue;
+    }
+    if (!rest.empty() && rest[0] >= '1' && rest[0] <= '8') return rest[0] - '0';
+  }
+  return 1;
+}
+
+int JpegReader::Orientation() const {
+  const absl::string_view exif("Exif\0\0", 6);
+  const absl::string_view xmp("http://ns.adobe.com/xap/1.0/\0", 29);
+  int from_xmp = 1;
+  for (const jpeg_marker_struct* marker = info_.marker_list; marker; marker = marker->next) {
+    const absl::string_view data(reinterpret_cast<const char*>(marker->data), marker->data_length);
+    if (absl::StartsWith(data, exif)) {
+      const std::optional<int> orientation = ExifOrientation(data);
+      if (orientation) return *orientation;
+    }
+    if (absl::StartsWith(data, xmp)) from_xmp = XmpOrientation(data);
+  }
+  return from_xmp;
+}
+
+absl::Status Damaged(const JpegReader& reader) {
+  return absl::InvalidArgumentError(absl::StrCat("JPEG does not decode: ", reader.Message()));
+}
+
+}  // namespace
+
+absl::StatusOr<StoredImage> DecodeJpeg(absl::string_view bytes, const ImageLimits& limits) {
+  JpegReader reader;
+  if (!reader.ReadHeader(bytes)) return Damaged(reader);
+  const HeaderClaim claim = {.format = "JPEG",
+                             .width = reader.info().image_width,
+                             .height = reader.info().image_height,
+                             .bytes_per_pixel = reader.BytesPerPixel()};
+  TORCHD_RETURN_IF_ERROR(CheckHeader(claim, limits));
+  const int components = reader.info().num_components;
+  if (components != 1 && components != 3 && components != 4) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("JPEG of ", components, " components; 1, 3 or 4 expected"));
+  }
+  StoredImage stored;
+  stored.image.width = static_cast<int>(claim.width);
+  stored.image.height = static_cast<int>(claim.height);
+  stored.orientation = reader.Orientation();
+  stored.image.rgb.resize(3 * static_cast<size_t>(claim.width) * claim.height);
+  std::vector<uint8_t> row(reader.IsCmyk() ? 4 * static_cast<size_t>(claim.width) : 0);
+  if (!reader.ReadPixels(stored.image.rgb.data(), row.data())) return Damaged(reader);
+  return stored;
+}
+
+}  // namespace torchd

@@ -1,0 +1,40 @@
+// What DecodeImage() is made of: one decoder per format, and what both share. Private to this
+// folder.
+//
+// Thread-safety: functions without state; call them from any thread.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "server/preprocessing/image/image.h"
+
+namespace torchd {
+
+// Pixels as the file stores them, and the EXIF orientation (1 to 8) that makes them upright.
+struct StoredImage {
+  Image image;
+  int orientation = 1;
+};
+
+// Requires: `bytes` start with the magic of the format.
+absl::StatusOr<StoredImage> DecodeJpeg(absl::string_view bytes, const ImageLimits& limits);
+absl::StatusOr<StoredImage> DecodePng(absl::string_view bytes, const ImageLimits& limits);
+
+// What a header claims, before memory is taken for it.
+struct HeaderClaim {
+  const char* format = "";  // "JPEG"
+  int64_t width = 0;
+  int64_t height = 0;
+  int64_t bytes_per_pixel = 3;  // Most that decoding holds at a time.
+};
+absl::Status CheckHeader(const HeaderClaim& claim, const ImageLimits& limits);
+
+// Tag 0x0112 of the first directory, 1 to 8; empty where it is absent or the data is damaged.
+// `tiff` starts with "II*\0" or "MM\0*", with or without "Exif\0\0" in front.
+std::optional<int> ExifOrientation(absl::string_view tiff);
+
+}  // namespace torchd

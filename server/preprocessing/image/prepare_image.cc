@@ -1,0 +1,335 @@
+// Pillow's resampling (libImaging/Resample.c) in its own fixed-point numbers, for the pixels that
+// the crop keeps and no others: a panorama costs what a snapshot costs.
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "server/base/status_macros.h"
+#include "server/config/model_config.h"
+#include "server/inference/tensor.h"
+#include "server/preprocessing/image/image.h"
+
+namespace torchd {
+namespace {
+
+constexpr int kSideMax = 16384;
+constexpr int kFractionBits = 22;  // Of a weight: 8 bits of pixel and 2 of overshoot remain.
+constexpr int32_t kOne = int32_t{1} << kFractionBits;
+constexpr int32_t kHalf = kOne / 2;
+
+// One axis of the image: what it measures before and after the resize, and the stretch of the
+// result that the crop keeps.
+struct Axis {
+  int size = 0;
+  int64_t resized = 0;
+  int64_t first = 0;  // In the resized image.
+  int count = 0;
+  int padding = 0;  // Zeros in front, where the crop is larger than the resized image.
+
+  double Scale() const { return static_cast<double>(size) / static_cast<double>(resized); }
+};
+
+// Python's round(): halves go to the even neighbour.
+int64_t HalfRoundedToEven(int64_t value) {
+  const int64_t half = value / 2;
+  return value % 2 == 0 ? half : half + (half % 2);
+}
+
+Axis MakeAxis(int size, int64_t resized, int crop) {
+  Axis axis = {.size = size, .resized = resized};
+  if (resized <= crop) {
+    axis.count = static_cast<int>(resized);
+    axis.padding = static_cast<int>((crop - resized) / 2);
+  } else {
+    axis.count = crop;
+    axis.first = HalfRoundedToEven(resized - crop);
+  }
+  return axis;
+}
+
+// torchvision's int(n * long / short).
+int64_t LongerSide(int64_t side, int64_t longer, int64_t shorter) {
+  return static_cast<int64_t>(static_cast<double>(side * longer) / static_cast<double>(shorter));
+}
+
+// How one pixel of the result is made: the sum of `count` source pixels from `first` on, weighted.
+struct Tap {
+  int first = 0;
+  int count = 0;
+  size_t weights = 0;  // Index of the first weight.
+};
+
+struct Taps {
+  std::vector<Tap> pixels;
+  std::vector<int32_t> weights;
+  int reach = 1;  // Of a tap before zeros were left away at its ends; such taps never step back.
+};
+
+double BilinearWeight(double x) {
+  x = std::abs(x);
+  return x < 1 ? 1 - x : 0;
+}
+
+// `a` is -0.5 in Pillow, -0.75 in torch.
+double BicubicWeight(double x, double a) {
+  x = std::abs(x);
+  if (x < 1) return ((a + 2) * x - (a + 3)) * x * x + 1;
+  if (x < 2) return (((x - 5) * x + 8) * x - 4) * a;
+  return 0;
+}
+
+// Weights that are zero after rounding change no sum, so they are left away at both ends.
+void AddTap(int first, const std::vector<double>& weights, Taps& taps) {
+  double sum = 0;
+  for (double weight : weights) sum += weight;
+  Tap tap = {.first = first, .count = 0, .weights = taps.weights.size()};
+  for (double weight : weights) {
+    const double share = sum != 0 ? weight / sum : weight;
+    const auto fixed = static_cast<int32_t>((share < 0 ? -0.5 : 0.5) + share * kOne);
+    if (tap.count == 0 && fixed == 0) {
+      ++tap.first;
+      continue;
+    }
+    taps.weights.push_back(fixed);
+    ++tap.count;
+  }
+  while (tap.count > 0 && taps.weights.back() == 0) {
+    taps.weights.pop_back();
+    --tap.count;
+  }
+  taps.reach = std::max(taps.reach, static_cast<int>(weights.size()));
+  taps.pixels.push_back(tap);
+}
+
+// precompute_coeffs() of Pillow: the filter widens when the image shrinks.
+Taps AntialiasTaps(const Axis& axis, bool bicubic) {
+  const double scale = axis.Scale();
+  const double filter_scale = std::max(scale, 1.0);
+  const double inverse = 1.0 / filter_scale;
+  const double support = (bicubic ? 2.0 : 1.0) * filter_scale;
+  Taps taps;
+  std::vector<double> weights;
+  for (int i = 0; i < axis.count; ++i) {
+    const double center = (static_cast<double>(axis.first + i) + 0.5) * scale;
+    const int first = std::max(static_cast<int>(center - support + 0.5), 0);
+    const int end = std::min(static_cast<int>(center + support + 0.5), axis.size);
+    weights.clear();
+    for (int x = first; x < end; ++x) {
+      const double distance = (x - center + 0.5) * inverse;
+      weights.push_back(bicubic ? BicubicWeight(distance, -0.5) : BilinearWeight(distance));
+    }
+    AddTap(first, weights, taps);
+  }
+  return taps;
+}
+
+// interpolate(align_corners=False) of torch: two or four neighbours, the border repeated.
+Taps PlainTaps(const Axis& axis, bool bicubic) {
+  Taps taps;
+  std::vector<double> weights;
+  const int reach = bicubic ? 2 : 1;
+  for (int i = 0; i < axis.count; ++i) {
+    double center = (static_cast<double>(axis.first + i) + 0.5) * axis.Scale() - 0.5;
+    if (!bicubic) center = std::max(center, 0.0);
+    const int base = static_cast<int>(std::floor(center));
+    const int first = std::clamp(base - reach + 1, 0, axis.size - 1);
+    weights.assign(2 * static_cast<size_t>(reach), 0.0);
+    for (int x = base - reach + 1; x <= base + reach; ++x) {
+      const double weight = bicubic ? BicubicWeight(x - center, -0.75) : BilinearWeight(x - center);
+      weights[static_cast<size_t>(std::clamp(x, 0, axis.size - 1) - first)] += weight;
+    }
+    AddTap(first, weights, taps);
+  }
+  return taps;
+}
+
+// Pillow adds the scale up from pixel to pixel, and rounding errors with it; they decide on ties.
+// Sizes that Pillow cannot hold anyway are computed directly.
+Taps NearestTaps(const Axis& axis) {
+  constexpr int64_t kAddedMax = int64_t{1} << 20;
+  const double scale = axis.Scale();
+  const bool add = axis.first + axis.count <= kAddedMax;
+  double position = scale * 0.5;
+  for (int64_t i = 0; add && i < axis.first; ++i) position += scale;
+  Taps taps;
+  for (int i = 0; i < axis.count; ++i, position += scale) {
+    if (!add) position = (static_cast<double>(axis.first + i) + 0.5) * scale;
+    AddTap(std::min(static_cast<int>(position), axis.size - 1), {1.0}, taps);
+  }
+  return taps;
+}
+
+Taps MakeTaps(const Axis& axis, const ImageConfig& config) {
+  if (config.filter == ResizeFilter::kNearest) return NearestTaps(axis);
+  const bool bicubic = config.filter == ResizeFilter::kBicubic;
+  return config.antialias ? AntialiasTaps(axis, bicubic) : PlainTaps(axis, bicubic);
+}
+
+// A sum of weighted pixels as the level of a pixel.
+template <typename Level>
+Level Rounded(int32_t sum) {
+  return static_cast<Level>(sum >> kFractionBits);
+}
+template <>
+uint8_t Rounded<uint8_t>(int32_t sum) {
+  return static_cast<uint8_t>(std::clamp(sum >> kFractionBits, 0, 255));
+}
+
+// One source row to the pixels that the crop keeps of it.
+template <typename Level>
+void ResampleRow(const uint8_t* from, const Taps& taps, Level* to) {
+  for (const Tap& tap : taps.pixels) {
+    const uint8_t* pixel = from + 3 * static_cast<size_t>(tap.first);
+    const int32_t* weights = taps.weights.data() + tap.weights;
+    int32_t red = kHalf;
+    int32_t green = kHalf;
+    int32_t blue = kHalf;
+    for (int i = 0; i < tap.count; ++i, pixel += 3) {
+      red += pixel[0] * weights[i];
+      green += pixel[1] * weights[i];
+      blue += pixel[2] * weights[i];
+    }
+    to[0] = Rounded<Level>(red);
+    to[1] = Rounded<Level>(green);
+    to[2] = Rounded<Level>(blue);
+    to += 3;
+  }
+}
+
+// The crop, row by row. Keeps as many horizontally resampled rows as one output row needs.
+// `Level` holds a pixel between the two passes: Pillow clips it to eight bits, torch does not.
+template <typename Level>
+class CropRows {
+ public:
+  // `image` must outlive this.
+  CropRows(const Image& image, Taps across, Taps down)
+      : image_(image),
+        across_(std::move(across)),
+        down_(std::move(down)),
+        samples_(3 * across_.pixels.size()),
+        kept_(samples_ * static_cast<size_t>(down_.reach)),
+        sums_(samples_),
+        row_(samples_) {}
+
+  // Call with 0, 1, 2, ... The result is good until the next call.
+  const uint8_t* Row(size_t index);
+
+ private:
+  Level* Kept(int y) { return kept_.data() + samples_ * static_cast<size_t>(y % down_.reach); }
+
+  const Image& image_;
+  const Taps across_;
+  const Taps down_;
+  const size_t samples_;     // Of a row.
+  std::vector<Level> kept_;  // Source row y at place y modulo the number of places.
+  int next_ = 0;             // First source row that has not been resampled.
+  std::vector<int32_t> sums_;
+  std::vector<uint8_t> row_;
+};
+
+template <typename Level>
+const uint8_t* CropRows<Level>::Row(size_t index) {
+  const Tap& tap = down_.pixels[index];
+  const int end = tap.first + tap.count;
+  // A tap that lost zeros in front is followed by one that starts before it, hence `reach`.
+  for (next_ = std::max(next_, end - down_.reach); next_ < end; ++next_) {
+    const size_t offset = 3 * static_cast<size_t>(image_.width) * static_cast<size_t>(next_);
+    ResampleRow(image_.rgb.data() + offset, across_, Kept(next_));
+  }
+  const int32_t* weights = down_.weights.data() + tap.weights;
+  std::fill(sums_.begin(), sums_.end(), kHalf);
+  for (int i = 0; i < tap.count; ++i) {
+    const Level* kept = Kept(tap.first + i);
+    const int32_t weight = weights[i];
+    for (size_t x = 0; x < samples_; ++x) sums_[x] += kept[x] * weight;
+  }
+  for (size_t x = 0; x < samples_; ++x) row_[x] = Rounded<uint8_t>(sums_[x]);
+  return row_.data();
+}
+
+// The value of each of the 256 levels after ToTensor and Normalize, in their float arithmetic.
+using Levels = std::array<float, 256>;
+
+Levels NormalisedLevels(float mean, float std) {
+  Levels levels;
+  for (size_t i = 0; i < levels.size(); ++i) {
+    levels[i] = (static_cast<float>(i) / 255.0F - mean) / std;
+  }
+  return levels;
+}
+
+absl::Status CheckArguments(const Image& image, const ImageConfig& config) {
+  for (const auto& [name, value] : {std::pair{"resize", config.resize}, {"crop", config.crop}}) {
+    if (value < 1 || value > kSideMax) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("image.", name, " is ", value, "; 1 to ", kSideMax, " expected"));
+    }
+  }
+  if (image.width < 1 || image.height < 1 ||
+      image.rgb.size() != 3 * static_cast<size_t>(image.width) * image.height) {
+    return absl::InvalidArgumentError(absl::StrCat("image of ", image.width, "x", image.height,
+                                                   " pixels holds ", image.rgb.size(),
+                                                   " bytes; 3 for each pixel expected"));
+  }
+  return absl::OkStatus();
+}
+
+template <typename Level>
+void WritePlanes(CropRows<Level> rows, const Axis& across, const Axis& down,
+                 const ImageConfig& config, float* out) {
+  const size_t side = static_cast<size_t>(config.crop);
+  for (size_t c = 0; c < 3; ++c) {
+    const float zero = (0.0F - config.mean[c]) / config.std[c];
+    if (across.count == config.crop && down.count == config.crop) break;
+    std::fill(out + c * side * side, out + (c + 1) * side * side, zero);
+  }
+  const std::array<Levels, 3> levels = {NormalisedLevels(config.mean[0], config.std[0]),
+                                        NormalisedLevels(config.mean[1], config.std[1]),
+                                        NormalisedLevels(config.mean[2], config.std[2])};
+  const size_t width = static_cast<size_t>(across.count);
+  for (size_t y = 0; y < static_cast<size_t>(down.count); ++y) {
+    const uint8_t* row = rows.Row(y);
+    float* target =
+        out + (y + static_cast<size_t>(down.padding)) * side + static_cast<size_t>(across.padding);
+    for (size_t c = 0; c < 3; ++c, target += side * side) {
+      for (size_t x = 0; x < width; ++x) target[x] = levels[c][row[3 * x + c]];
+    }
+  }
+}
+
+}  // namespace
+
+absl::StatusOr<Tensor> PrepareImage(const Image& image, const ImageConfig& config) {
+  TORCHD_RETURN_IF_ERROR(CheckArguments(image, config));
+  const bool upright = image.width <= image.height;
+  const int64_t shorter = std::min(image.width, image.height);
+  const int64_t longer = LongerSide(config.resize, std::max(image.width, image.height), shorter);
+  const Axis across = MakeAxis(image.width, upright ? config.resize : longer, config.crop);
+  const Axis down = MakeAxis(image.height, upright ? longer : config.resize, config.crop);
+
+  Tensor tensor;
+  tensor.type = DataType::kFloat32;
+  tensor.shape = {3, config.crop, config.crop};
+  tensor.bytes.resize(3 * sizeof(float) * static_cast<size_t>(config.crop) * config.crop);
+  float* out = reinterpret_cast<float*>(tensor.bytes.data());
+  Taps taps_across = MakeTaps(across, config);
+  Taps taps_down = MakeTaps(down, config);
+  if (config.filter == ResizeFilter::kBicubic && !config.antialias) {
+    CropRows<int16_t> rows(image, std::move(taps_across), std::move(taps_down));
+    WritePlanes(std::move(rows), across, down, config, out);
+  } else {
+    CropRows<uint8_t> rows(image, std::move(taps_across), std::move(taps_down));
+    WritePlanes(std::move(rows), across, down, config, out);
+  }
+  return tensor;
+}
+
+}  // namespace torchd

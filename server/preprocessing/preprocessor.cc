@@ -1,0 +1,109 @@
+#include "server/preprocessing/preprocessor.h"
+
+#include <cstring>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "server/base/status_macros.h"
+
+namespace torchd {
+namespace {
+
+constexpr char kIds[] = "input_ids";
+constexpr char kMask[] = "attention_mask";
+constexpr char kTypes[] = "token_type_ids";
+
+absl::Status CheckImageInputs(const ImageConfig& image, const std::vector<TensorSpec>& inputs) {
+  const Shape want = {3, image.crop, image.crop};
+  if (inputs.size() != 1) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("image: needs a model with one input, this one has ", inputs.size()));
+  }
+  const TensorSpec& input = inputs[0];
+  bool fits = input.type == DataType::kFloat32 && input.shape.size() == want.size();
+  for (size_t i = 0; fits && i < want.size(); ++i) {
+    fits = input.shape[i] == -1 || input.shape[i] == want[i];
+  }
+  if (fits) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("image: makes float32 ", ShapeText(want), ", but input '", input.name,
+                   "' takes ", Name(input.type), " ", ShapeText(input.shape)));
+}
+
+absl::Status CheckTextInputs(const std::vector<TensorSpec>& inputs) {
+  for (const TensorSpec& input : inputs) {
+    if (input.name != kIds && input.name != kMask && input.name != kTypes) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("text: cannot fill input '", input.name, "'; it knows ", kIds, ", ", kMask,
+                       " and ", kTypes));
+    }
+    if (input.type != DataType::kInt64 && input.type != DataType::kInt32) {
+      return absl::InvalidArgumentError(absl::StrCat("text: fills int64 or int32, but input '",
+                                                     input.name, "' takes ", Name(input.type)));
+    }
+    if (input.shape.size() != 1 || input.shape[0] != -1) {
+      return absl::InvalidArgumentError(absl::StrCat("text: fills inputs of shape [-1], but '",
+                                                     input.name, "' has ",
+                                                     ShapeText(input.shape)));
+    }
+  }
+  return absl::OkStatus();
+}
+
+template <typename Integer>
+void Fill(Tensor& tensor, const std::vector<int64_t>& values) {
+  tensor.bytes.resize(values.size() * sizeof(Integer));
+  for (size_t i = 0; i < values.size(); ++i) {
+    const auto value = static_cast<Integer>(values[i]);
+    std::memcpy(tensor.bytes.data() + i * sizeof(Integer), &value, sizeof(Integer));
+  }
+}
+
+}  // namespace
+
+absl::StatusOr<Preprocessor> Preprocessor::Create(const ModelConfig& config,
+                                                  const std::vector<TensorSpec>& inputs,
+                                                  absl::string_view vocabulary,
+                                                  ImageLimits limits) {
+  Preprocessor preprocessor;
+  preprocessor.config_ = config;
+  preprocessor.inputs_ = inputs;
+  preprocessor.limits_ = limits;
+  if (config.image) TORCHD_RETURN_IF_ERROR(CheckImageInputs(*config.image, inputs));
+  if (config.text) {
+    TORCHD_RETURN_IF_ERROR(CheckTextInputs(inputs));
+    TORCHD_ASSIGN_OR_RETURN(preprocessor.word_piece_,
+                            WordPiece::FromVocabulary(
+                                vocabulary, {config.text->lowercase, config.text->tokens_max}));
+  }
+  return preprocessor;
+}
+
+absl::StatusOr<std::vector<Tensor>> Preprocessor::FromImage(absl::string_view bytes) const {
+  TORCHD_ASSIGN_OR_RETURN(const Image image, DecodeImage(bytes, limits_));
+  std::vector<Tensor> tensors(1);
+  TORCHD_ASSIGN_OR_RETURN(tensors[0], PrepareImage(image, *config_.image));
+  return tensors;
+}
+
+absl::StatusOr<std::vector<Tensor>> Preprocessor::FromText(absl::string_view text) const {
+  TORCHD_ASSIGN_OR_RETURN(const std::vector<int64_t> ids, word_piece_->Encode(text));
+  const std::vector<int64_t> ones(ids.size(), 1);
+  const std::vector<int64_t> zeros(ids.size(), 0);
+  std::vector<Tensor> tensors;
+  for (const TensorSpec& input : inputs_) {
+    Tensor tensor;
+    tensor.type = input.type;
+    tensor.shape = {static_cast<int64_t>(ids.size())};
+    const auto& values = input.name == kIds ? ids : input.name == kMask ? ones : zeros;
+    if (input.type == DataType::kInt64) {
+      Fill<int64_t>(tensor, values);
+    } else {
+      Fill<int32_t>(tensor, values);
+    }
+    tensors.push_back(std::move(tensor));
+  }
+  return tensors;
+}
+
+}  // namespace torchd

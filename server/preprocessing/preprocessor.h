@@ -1,0 +1,48 @@
+// One model's way from what a client has (a photo, a sentence) to the tensors its inputs want.
+//
+// Thread-safety: const methods from any thread; they take milliseconds of CPU, so they belong on
+// the preprocessing pool.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "server/config/model_config.h"
+#include "server/inference/tensor.h"
+#include "server/preprocessing/image/image.h"
+#include "server/preprocessing/text/word_piece.h"
+
+namespace torchd {
+
+class Preprocessor {
+ public:
+  // `inputs`: what the model takes. `vocabulary`: contents of the vocabulary file, used with
+  // `config.text` only. INVALID_ARGUMENT when the configuration does not fit the inputs.
+  static absl::StatusOr<Preprocessor> Create(const ModelConfig& config,
+                                             const std::vector<TensorSpec>& inputs,
+                                             absl::string_view vocabulary, ImageLimits limits);
+
+  bool takes_image() const { return config_.image.has_value(); }
+  bool takes_text() const { return word_piece_.has_value(); }
+
+  // One tensor per input of the model, without the batch dimension.
+  // INVALID_ARGUMENT when the bytes are no picture. Requires: takes_image().
+  absl::StatusOr<std::vector<Tensor>> FromImage(absl::string_view bytes) const;
+
+  // INVALID_ARGUMENT when the text is no UTF-8. Requires: takes_text().
+  absl::StatusOr<std::vector<Tensor>> FromText(absl::string_view text) const;
+
+ private:
+  Preprocessor() = default;
+
+  ModelConfig config_;
+  std::vector<TensorSpec> inputs_;
+  ImageLimits limits_;
+  std::optional<WordPiece> word_piece_;
+};
+
+}  // namespace torchd

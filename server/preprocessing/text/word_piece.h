@@ -1,0 +1,72 @@
+// Text to word-piece ids, identical to Hugging Face's BertTokenizer (tokenizers 0.22).
+//
+// Identical includes two things that surprise:
+// - A special token that a client types, such as "[SEP]", becomes that token's own id, in exactly
+//   this spelling ("[sep]" is three words). So it can only blur the client's own request.
+//   [MASK] counts among them when the vocabulary has it; without it, it is ordinary text.
+// - Punctuation, controls and accents are those of Unicode 8, whichever ICU is installed.
+//
+// Example:
+//   TORCHD_ASSIGN_OR_RETURN(WordPiece tokenizer, WordPiece::FromVocabulary(vocabulary, options));
+//   TORCHD_ASSIGN_OR_RETURN(std::vector<int64_t> ids, tokenizer.Encode("A cat."));  // [CLS]..[SEP]
+//
+// Thread-safety: const methods from any thread.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+
+namespace torchd {
+
+class WordPiece {
+ public:
+  struct Options {
+    bool lowercase = true;  // Lower case, accents stripped.
+    int tokens_max = 512;   // [CLS] and [SEP] included; what is beyond is cut. At least 2.
+  };
+
+  // `vocabulary`: the contents of vocab.txt, one piece a line, the line number from 0 being its id;
+  // of a piece that stands there twice, the later. Line ends may be CRLF.
+  // INVALID_ARGUMENT when [CLS], [SEP], [UNK] or [PAD] is missing, a line is not UTF-8, or
+  // `options.tokens_max` is less than 2.
+  static absl::StatusOr<WordPiece> FromVocabulary(absl::string_view vocabulary, Options options);
+
+  // INVALID_ARGUMENT for what is not UTF-8. Takes time linear in the text's length, and memory for
+  // the ids alone, but for long runs of combining marks.
+  absl::StatusOr<std::vector<int64_t>> Encode(absl::string_view text) const;
+
+ private:
+  struct Hash {  // Lets a look-up take a view into the text.
+    using is_transparent = void;
+    size_t operator()(std::string_view piece) const { return std::hash<std::string_view>()(piece); }
+  };
+  using Pieces = std::unordered_map<std::string, int64_t, Hash, std::equal_to<>>;
+
+  WordPiece() = default;
+
+  absl::Status AddLines(absl::string_view vocabulary);
+  absl::Status FindSpecials();
+  void EncodeOrdinary(absl::string_view text, std::vector<int64_t>& ids) const;
+  void AppendPieces(std::string_view word, std::vector<int64_t>& ids) const;
+
+  Options options_;
+  Pieces first_pieces_;  // What may begin a word.
+  Pieces later_pieces_;  // What may continue one, without its "##".
+  size_t piece_bytes_max_ = 0;
+  std::vector<std::pair<std::string, int64_t>> specials_;  // Taken out of the text as they stand.
+  int64_t cls_ = 0;
+  int64_t sep_ = 0;
+  int64_t unknown_ = 0;
+};
+
+}  // namespace torchd

@@ -1,0 +1,54 @@
+#include "server/rpc/inference_service.h"
+
+#include <grpcpp/grpcpp.h>
+
+#include <atomic>
+#include <utility>
+
+#include "server/rpc/wire.h"
+
+namespace torchd {
+namespace {
+
+// gRPC's deadline is wall-clock time; ours is what remains of it on the monotonic clock.
+Instant DeadlineOf(const grpc::CallbackServerContext& context, Instant now) {
+  const auto deadline = context.deadline();
+  if (deadline == std::chrono::system_clock::time_point::max()) return kNever;
+  const auto remaining = deadline - std::chrono::system_clock::now();
+  if (remaining > std::chrono::hours(24 * 365)) return kNever;
+  return now + std::chrono::duration_cast<Duration>(remaining);
+}
+
+// Lives from the call until gRPC has sent the answer; the request message does, too.
+class ClassifyReactor final : public grpc::ServerUnaryReactor {
+ public:
+  void Start(Classifier& classifier, ClassifyCall call, v1::ClassifyResponse& response) {
+    call.cancelled = &cancelled_;
+    classifier.Start(std::move(call), [this, &response](ClassifyAnswer answer) {
+      if (answer.status.ok()) ToWire(answer, response);
+      Finish(ToWire(answer.status));
+    });
+  }
+
+ private:
+  void OnCancel() override { cancelled_.store(true, std::memory_order_relaxed); }
+  void OnDone() override { delete this; }
+
+  std::atomic<bool> cancelled_{false};
+};
+
+}  // namespace
+
+grpc::ServerUnaryReactor* InferenceService::Classify(grpc::CallbackServerContext* context,
+                                                     const v1::ClassifyRequest* request,
+                                                     v1::ClassifyResponse* response) {
+  const Instant now = clock_.Now();
+  ClassifyCall call = FromWire(*request);
+  call.arrival = now;
+  call.deadline = DeadlineOf(*context, now);
+  auto* reactor = new ClassifyReactor;  // Deletes itself in OnDone().
+  reactor->Start(classifier_, std::move(call), *response);
+  return reactor;
+}
+
+}  // namespace torchd

@@ -1,0 +1,27 @@
+// Classify on the gRPC callback API: the wire in, a ClassifyCall on, the wire out.
+//
+// Thread-safety: gRPC calls it from many threads; nothing blocks.
+// Ownership: borrows the classifier, which outlives the server.
+#pragma once
+
+#include "server/base/clock.h"
+#include "server/classify/classifier.h"
+#include "torchd/v1/inference.grpc.pb.h"
+
+namespace torchd {
+
+class InferenceService final : public v1::InferenceService::CallbackService {
+ public:
+  InferenceService(Classifier& classifier, const Clock& clock)
+      : classifier_(classifier), clock_(clock) {}
+
+  grpc::ServerUnaryReactor* Classify(grpc::CallbackServerContext* context,
+                                     const v1::ClassifyRequest* request,
+                                     v1::ClassifyResponse* response) override;
+
+ private:
+  Classifier& classifier_;
+  const Clock& clock_;
+};
+
+}  // namespace torchd

@@ -1,0 +1,120 @@
+#include "server/rpc/wire.h"
+
+#include <string>
+
+#include "absl/strings/str_cat.h"
+
+namespace torchd {
+namespace {
+
+constexpr size_t kMessageBytesMax = 1024;
+
+absl::string_view View(const std::string& text) { return {text.data(), text.size()}; }
+
+std::optional<DataType> FromWire(v1::DataType type) {
+  switch (type) {
+    case v1::DATA_TYPE_UINT8:
+      return DataType::kUint8;
+    case v1::DATA_TYPE_INT32:
+      return DataType::kInt32;
+    case v1::DATA_TYPE_INT64:
+      return DataType::kInt64;
+    case v1::DATA_TYPE_FLOAT32:
+      return DataType::kFloat32;
+    default:
+      return std::nullopt;
+  }
+}
+
+ClassifyItem FromWire(const v1::TensorInput& input) {
+  TensorItem item;
+  if (input.tensors_size() > kItemsMax) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("got ", input.tensors_size(), " tensors in an item, at most ", kItemsMax));
+  }
+  for (const v1::Tensor& tensor : input.tensors()) {
+    const auto type = FromWire(tensor.data_type());
+    if (!type) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("data_type: got ", static_cast<int>(tensor.data_type()),
+                       ", expected one of UINT8, INT32, INT64, FLOAT32"));
+    }
+    if (tensor.shape_size() > kDimensionsMax + 1) {
+      return absl::InvalidArgumentError(absl::StrCat("shape: got ", tensor.shape_size(),
+                                                     " sizes, at most ", kDimensionsMax));
+    }
+    item.push_back({View(tensor.name()),
+                    {*type,
+                     {tensor.shape().begin(), tensor.shape().end()},
+                     tensor.data().data(),
+                     tensor.data().size()}});
+  }
+  return item;
+}
+
+ClassifyItem FromWire(const v1::ClassifyItem& item) {
+  switch (item.input_case()) {
+    case v1::ClassifyItem::kTensors:
+      return FromWire(item.tensors());
+    case v1::ClassifyItem::kImage:
+      return ImageItem{View(item.image())};
+    case v1::ClassifyItem::kText:
+      if (item.text().size() > static_cast<size_t>(kTextBytesMax)) {
+        return absl::InvalidArgumentError(absl::StrCat("text: got ", item.text().size(),
+                                                       " bytes, at most ", kTextBytesMax));
+      }
+      return TextItem{View(item.text())};
+    case v1::ClassifyItem::INPUT_NOT_SET:
+      break;
+  }
+  return absl::InvalidArgumentError(
+      "an item has no input; expected one of tensors, image or text");
+}
+
+void ToWire(const StageDurations& times, v1::StageTimes& wire) {
+  wire.set_preprocess_us(Microseconds(times.preprocess));
+  wire.set_queue_us(Microseconds(times.queue));
+  wire.set_execute_us(Microseconds(times.execute));
+  wire.set_postprocess_us(Microseconds(times.postprocess));
+  wire.set_total_us(Microseconds(times.total));
+}
+
+}  // namespace
+
+ClassifyCall FromWire(const v1::ClassifyRequest& request) {
+  ClassifyCall call;
+  call.model = View(request.model());
+  call.version = request.version();
+  call.items.reserve(static_cast<size_t>(request.items_size()));
+  for (const v1::ClassifyItem& item : request.items()) call.items.push_back(FromWire(item));
+  if (request.has_top_k()) call.top_k = request.top_k();
+  if (request.has_softmax()) call.softmax = request.softmax();
+  return call;
+}
+
+void ToWire(const ClassifyAnswer& answer, v1::ClassifyResponse& response) {
+  response.set_model(answer.servable->name);
+  response.set_version(answer.servable->version);
+  for (const ItemAnswer& item : answer.items) {
+    v1::ClassifyResult& result = *response.add_results();
+    for (const ClassAnswer& answered : item.classes) {
+      v1::Class& wire = *result.add_classes();
+      wire.set_index(answered.index);
+      wire.set_label(answered.label.data(), answered.label.size());
+      wire.set_probability(answered.probability);
+    }
+    ToWire(item.times, *result.mutable_times());
+    if (!item.status.ok()) {
+      result.mutable_error()->set_code(static_cast<int>(item.status.code()));
+      result.mutable_error()->set_message(std::string(item.status.message()));
+    }
+  }
+}
+
+grpc::Status ToWire(const absl::Status& status) {
+  if (status.ok()) return grpc::Status::OK;
+  return {static_cast<grpc::StatusCode>(status.code()),
+          std::string(status.message().substr(0, kMessageBytesMax))};
+}
+
+}  // namespace torchd

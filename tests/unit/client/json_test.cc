@@ -1,0 +1,118 @@
+#include "client/json.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <limits>
+#include <nlohmann/json.hpp>
+
+#include "absl/status/status.h"
+
+namespace torchd {
+namespace {
+
+using nlohmann::json;
+using testing::HasSubstr;
+
+v1::ClassifyResult Cat(float probability = 0.3F) {
+  v1::ClassifyResult result;
+  v1::Class* one = result.add_classes();
+  one->set_index(281);
+  one->set_label("tabby");
+  one->set_probability(probability);
+  v1::StageTimes* times = result.mutable_times();
+  times->set_preprocess_us(1);
+  times->set_queue_us(2);
+  times->set_execute_us(3);
+  times->set_postprocess_us(4);
+  times->set_total_us(10);
+  return result;
+}
+
+TEST(ClassifyJsonTest, HoldsOneObjectPerInputInOrder) {
+  const json answer = json::parse(
+      ClassifyJson({{"cat.jpg", "lite0", 2, Cat()},
+                    {"bad.jpg", "lite0", 2, absl::InvalidArgumentError("not a JPEG")}}));
+  EXPECT_EQ(answer, json::parse(R"([
+    {"file": "cat.jpg", "model": "lite0", "version": 2,
+     "classes": [{"index": 281, "label": "tabby", "probability": 0.3}],
+     "times_us": {"preprocess": 1, "queue": 2, "execute": 3, "postprocess": 4, "total": 10}},
+    {"file": "bad.jpg", "model": "lite0", "version": 2,
+     "error": {"code": "INVALID_ARGUMENT", "message": "not a JPEG"}}])"));
+}
+
+TEST(ClassifyJsonTest, LeavesOutTheModelWhenNoneRan) {
+  const json answer =
+      json::parse(ClassifyJson({{"cat.jpg", "", 0, absl::NotFoundError("no model 'x'")}}));
+  EXPECT_FALSE(answer[0].contains("model"));
+  EXPECT_FALSE(answer[0].contains("version"));
+  EXPECT_EQ(answer[0]["error"]["code"], "NOT_FOUND");
+}
+
+TEST(ClassifyJsonTest, IsAnEmptyArrayWithoutResults) { EXPECT_EQ(ClassifyJson({}), "[]\n"); }
+
+TEST(ClassifyJsonTest, ShowsFloatsAsShortAsTheyAre) {
+  EXPECT_THAT(ClassifyJson({{"f", "m", 1, Cat(0.1F)}}), HasSubstr("\"probability\": 0.1\n"));
+}
+
+TEST(ClassifyJsonTest, ShowsAnInfiniteScoreAsNull) {
+  const float infinity = std::numeric_limits<float>::infinity();
+  const json answer = json::parse(ClassifyJson({{"f", "m", 1, Cat(infinity)}}));
+  EXPECT_TRUE(answer[0]["classes"][0]["probability"].is_null());
+}
+
+// A file name is any bytes; nlohmann's dump() throws on those unless told otherwise.
+TEST(ClassifyJsonTest, ReplacesBytesThatAreNotUtf8) {
+  const json answer = json::parse(ClassifyJson({{"caf\xE9.jpg", "m", 1, Cat()}}));
+  EXPECT_EQ(answer[0]["file"], "caf\uFFFD.jpg");
+}
+
+TEST(ModelsJsonTest, HoldsEveryField) {
+  v1::ListModelsResponse response;
+  v1::ModelVersion* model = response.add_models();
+  model->set_name("lite0");
+  model->set_version(2);
+  model->set_state(v1::VERSION_STATE_READY);
+  v1::TensorDescription* input = model->add_inputs();
+  input->set_name("pixels");
+  input->set_data_type("float32");
+  for (const int size : {3, 224, -1}) input->add_shape(size);
+  model->add_outputs()->set_name("scores");
+  model->add_takes("tensor");
+  model->add_takes("image");
+  model->set_labels(1000);
+  model->set_load_ms(120);
+  EXPECT_EQ(json::parse(ModelsJson(response)), json::parse(R"([{
+    "name": "lite0", "version": 2, "state": "READY", "reason": "",
+    "inputs": [{"name": "pixels", "data_type": "float32", "shape": [3, 224, -1]}],
+    "outputs": [{"name": "scores", "data_type": "", "shape": []}],
+    "takes": ["tensor", "image"], "labels": 1000, "load_ms": 120}])"));
+}
+
+TEST(ModelsJsonTest, IsAnEmptyArrayWithoutModels) { EXPECT_EQ(ModelsJson({}), "[]\n"); }
+
+TEST(StatusJsonTest, HoldsEveryField) {
+  v1::GetServerStatusResponse response;
+  response.set_version("0.1.0");
+  response.set_libtorch_version("2.11.0");
+  response.set_uptime_ms(5'000'000'000);  // More than 32 bits hold.
+  response.set_draining(true);
+  response.set_versions_ready(1);
+  response.set_versions_total(2);
+  response.set_items_ok(3);
+  response.set_items_failed(4);
+  v1::ExecutorStatus* executor = response.add_executors();
+  executor->set_name("cpu:0");
+  executor->set_threads(2);
+  executor->set_rows_waiting(5);
+  executor->set_rows_waiting_max(256);
+  executor->set_rows_run(6);
+  EXPECT_EQ(json::parse(StatusJson(response)), json::parse(R"({
+    "version": "0.1.0", "libtorch_version": "2.11.0", "uptime_ms": 5000000000, "draining": true,
+    "versions_ready": 1, "versions_total": 2, "items_ok": 3, "items_failed": 4,
+    "executors": [{"name": "cpu:0", "threads": 2, "rows_waiting": 5, "rows_waiting_max": 256,
+                   "rows_run": 6}]})"));
+}
+
+}  // namespace
+}  // namespace torchd

@@ -1,0 +1,125 @@
+#include "client/render.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace torchd {
+namespace {
+
+using testing::HasSubstr;
+using testing::Not;
+
+void AddClass(int index, const std::string& label, float probability, v1::ClassifyResult& result) {
+  v1::Class* one = result.add_classes();
+  one->set_index(index);
+  one->set_label(label);
+  one->set_probability(probability);
+}
+
+TEST(ClassifyTableTest, ShowsLabelsPercentIndexAndTimes) {
+  v1::ClassifyResult result;
+  AddClass(281, "tabby", 0.5F, result);
+  AddClass(7, "Käuzchen", 0.0625F, result);
+  AddClass(3, "", 0, result);
+  result.mutable_times()->set_preprocess_us(3140);
+  result.mutable_times()->set_total_us(25'000);
+  EXPECT_EQ(ClassifyTable({"cat.jpg", "lite0", 2, result}, /*scores=*/false),
+            "cat.jpg  (lite0 version 2)\n"
+            "   50.00 %  tabby       #281\n"
+            "    6.25 %  Käuzchen    #7\n"
+            "    0.00 %  (no label)  #3\n"
+            "  ms: preprocess 3.14, queue 0.00, execute 0.00, postprocess 0.00, total 25.00\n");
+}
+
+TEST(ClassifyTableTest, ShowsScoresAsTheyAre) {
+  v1::ClassifyResult result;
+  AddClass(1, "a", 0.5F, result);
+  EXPECT_THAT(ClassifyTable({"f", "m", 1, result}, /*scores=*/true),
+              HasSubstr("  0.5000  a  #1\n"));
+}
+
+// The model's configuration may say softmax: false without the caller knowing.
+TEST(ClassifyTableTest, TakesValuesOutsideZeroToOneForScores) {
+  v1::ClassifyResult result;
+  AddClass(1, "a", 7.25F, result);
+  AddClass(2, "b", 0.5F, result);
+  const std::string table = ClassifyTable({"f", "m", 1, result}, /*scores=*/false);
+  EXPECT_THAT(table, HasSubstr("  7.2500  a"));
+  EXPECT_THAT(table, Not(HasSubstr("%")));
+}
+
+TEST(ClassifyTableTest, KeepsControlCharactersFromTheTerminal) {
+  v1::ClassifyResult result;
+  AddClass(1, "a\x1B[31m\nb", 0.5F, result);
+  EXPECT_THAT(ClassifyTable({"x\ny", "m", 1, result}, false), HasSubstr("a [31m b"));
+  EXPECT_THAT(ClassifyTable({"x\ny", "m", 1, result}, false), HasSubstr("x y  (m version 1)"));
+}
+
+TEST(ModelsTableTest, AlignsItsColumns) {
+  v1::ListModelsResponse response;
+  v1::ModelVersion* ready = response.add_models();
+  ready->set_name("lite0");
+  ready->set_version(12);
+  ready->set_state(v1::VERSION_STATE_READY);
+  ready->add_takes("tensor");
+  ready->add_takes("image");
+  v1::TensorDescription* input = ready->add_inputs();
+  input->set_name("x");
+  input->set_data_type("float32");
+  for (const int size : {3, -1}) input->add_shape(size);
+  v1::ModelVersion* empty = response.add_models();
+  empty->set_name("empty");
+  empty->set_state(v1::VERSION_STATE_UNAVAILABLE);
+  empty->set_reason("no version\nin it");
+  EXPECT_EQ(ModelsTable(response),
+            "NAME   VERSION  STATE        TAKES         INPUTS          REASON\n"
+            "lite0  12       READY        tensor,image  x float32[3,?]\n"
+            "empty  -        UNAVAILABLE  -             -               no version in it\n");
+}
+
+TEST(StatusTableTest, ShowsTheServerAndItsExecutors) {
+  v1::GetServerStatusResponse response;
+  response.set_version("0.1.0");
+  response.set_libtorch_version("2.11.0");
+  response.set_uptime_ms(3'725'000);
+  response.set_versions_ready(1);
+  response.set_versions_total(2);
+  response.set_items_ok(30);
+  v1::ExecutorStatus* executor = response.add_executors();
+  executor->set_name("cpu:0");
+  executor->set_threads(2);
+  executor->set_rows_waiting_max(256);
+  executor->set_rows_run(30);
+  EXPECT_EQ(StatusTable(response),
+            "torchd          0.1.0\n"
+            "LibTorch        2.11.0\n"
+            "up for          1 h 2 min\n"
+            "state           serving\n"
+            "models          1 of 2 versions ready\n"
+            "items           30 answered, 0 failed\n"
+            "executor cpu:0  2 threads, 0 of 256 rows waiting, 30 rows run\n");
+}
+
+TEST(StatusTableTest, SaysWhenTheServerDrains) {
+  v1::GetServerStatusResponse response;
+  response.set_draining(true);
+  EXPECT_THAT(StatusTable(response), HasSubstr("state     draining\n"));
+}
+
+TEST(ErrorLineTest, IsOneLineWithTheCode) {
+  EXPECT_EQ(ErrorLine(absl::NotFoundError("no model\n'x'")), "torchctl: NOT_FOUND: no model 'x'\n");
+  EXPECT_EQ(ErrorLine(absl::InvalidArgumentError("not a JPEG"), "a.jpg"),
+            "torchctl: INVALID_ARGUMENT: a.jpg: not a JPEG\n");
+}
+
+TEST(StateNameTest, IsWithoutItsPrefix) {
+  EXPECT_EQ(StateName(v1::VERSION_STATE_UNKNOWN), "UNKNOWN");
+  EXPECT_EQ(StateName(v1::VERSION_STATE_UNLOADING), "UNLOADING");
+}
+
+TEST(StateNameTest, IsUnknownForAStateOfALaterServer) {
+  EXPECT_EQ(StateName(static_cast<v1::VersionState>(99)), "UNKNOWN");
+}
+
+}  // namespace
+}  // namespace torchd
