@@ -42,12 +42,9 @@ class ManualClock final : public Clock {
 };
 
 inline long Microseconds(Duration duration) {
-  return static_cast<long>(
-      std::chrono::duration_cast<std::chrono::microseconds>(duration).count());
+  return static_cast<long>(std::chrono::duration_cast<std::chrono::microseconds>(duration).count());
 }
 
-inline double Seconds(Duration duration) {
-  return std::chrono::duration<double>(duration).count();
-}
+inline double Seconds(Duration duration) { return std::chrono::duration<double>(duration).count(); }
 
 }  // namespace torchd

@@ -119,8 +119,8 @@ std::string FormatLogLine(LogFormat format, absl::string_view time, Severity sev
 
 void Log(Severity severity, absl::string_view message, LogFields fields) {
   if (severity < g_least.load(std::memory_order_relaxed)) return;
-  WriteAll(FormatLogLine(g_format.load(std::memory_order_relaxed), UtcNow(), severity, message,
-                         fields));
+  WriteAll(
+      FormatLogLine(g_format.load(std::memory_order_relaxed), UtcNow(), severity, message, fields));
 }
 
 void CheckFailed(const char* condition, const char* file, int line) {

@@ -10,10 +10,10 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
-#define TORCHD_RETURN_IF_ERROR(expression)                   \
-  do {                                                       \
-    absl::Status torchd_status = (expression);               \
-    if (!torchd_status.ok()) return torchd_status;           \
+#define TORCHD_RETURN_IF_ERROR(expression)         \
+  do {                                             \
+    absl::Status torchd_status = (expression);     \
+    if (!torchd_status.ok()) return torchd_status; \
   } while (false)
 
 #define TORCHD_JOIN_INNER(a, b) a##b

@@ -42,9 +42,9 @@ absl::StatusOr<size_t> IndexOf(absl::string_view name, const Servable& servable)
   const ModelSignature& signature = servable.model->signature();
   if (name.empty()) {
     if (signature.inputs.size() == 1) return 0;
-    return absl::InvalidArgumentError(
-        absl::StrCat("a tensor has no name, but model '", servable.name, "' has ",
-                     signature.inputs.size(), " inputs: ", InputNames(signature)));
+    return absl::InvalidArgumentError(absl::StrCat("a tensor has no name, but model '",
+                                                   servable.name, "' has ", signature.inputs.size(),
+                                                   " inputs: ", InputNames(signature)));
   }
   for (size_t i = 0; i < signature.inputs.size(); ++i) {
     if (name == signature.inputs[i].name) return i;
@@ -60,9 +60,8 @@ absl::Status CheckTensor(const TensorSpec& spec, TensorView& view) {
                                                    Name(spec.type), ", got ", Name(view.type)));
   }
   if (view.shape.size() > kDimensionsMax) {
-    return absl::InvalidArgumentError(absl::StrCat("input '", spec.name, "': got ",
-                                                   view.shape.size(), " sizes, at most ",
-                                                   kDimensionsMax));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "input '", spec.name, "': got ", view.shape.size(), " sizes, at most ", kDimensionsMax));
   }
   const Shape given = view.shape;
   if (!Match(spec.shape, view.shape)) {
@@ -93,8 +92,7 @@ absl::StatusOr<int> ChooseTopK(std::optional<int> asked, const ModelSignature& s
   if (!asked) return std::min(kTopKDefault, classes);
   const int most = std::min(kTopKMax, classes);
   if (*asked >= 1 && *asked <= most) return *asked;
-  return absl::InvalidArgumentError(
-      absl::StrCat("top_k: got ", *asked, ", expected 1 to ", most));
+  return absl::InvalidArgumentError(absl::StrCat("top_k: got ", *asked, ", expected 1 to ", most));
 }
 
 absl::StatusOr<RowInputs> MatchInputs(const TensorItem& tensors, const Servable& servable) {

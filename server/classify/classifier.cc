@@ -113,11 +113,9 @@ class Classifier::Flight : public std::enable_shared_from_this<Flight> {
     request->inputs = std::move(row);
     request->deadline = call_.deadline;
     request->cancelled = call_.cancelled;
-    request->done = [self = shared_from_this(), i](const absl::Status& status,
-                                                   const std::vector<TensorView>& outputs,
-                                                   const RunTimes& times) {
-      self->OnRun(i, status, outputs, times);
-    };
+    request->done = [self = shared_from_this(), i](
+                        const absl::Status& status, const std::vector<TensorView>& outputs,
+                        const RunTimes& times) { self->OnRun(i, status, outputs, times); };
     const absl::Status submitted = parts_.executors.Submit(std::move(request));
     if (submitted.ok()) return;
     parts_.metrics.refused(RefusalOf(submitted)).Add();
@@ -159,10 +157,10 @@ class Classifier::Flight : public std::enable_shared_from_this<Flight> {
     for (const ScoredClass& scored : top) {
       const auto index = static_cast<size_t>(scored.index);
       const bool labelled = index < servable_->labels.size();
-      answer.classes.push_back({scored.index,
-                                labelled ? absl::string_view(servable_->labels[index])
-                                         : absl::string_view(),
-                                scored.score});
+      answer.classes.push_back(
+          {scored.index,
+           labelled ? absl::string_view(servable_->labels[index]) : absl::string_view(),
+           scored.score});
     }
     return absl::OkStatus();
   }

@@ -20,9 +20,9 @@
 namespace torchd {
 
 struct ClassifyAnswer {
-  absl::Status status;           // Of the whole call.
-  ModelHandle servable;          // What ran; set unless the look-up failed.
-  std::vector<ItemAnswer> items; // In the order of the call, when status is OK.
+  absl::Status status;            // Of the whole call.
+  ModelHandle servable;           // What ran; set unless the look-up failed.
+  std::vector<ItemAnswer> items;  // In the order of the call, when status is OK.
 };
 
 class Classifier {

@@ -3,29 +3,22 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
-#include <exception>
 #include <set>
-#include <sstream>
 #include <utility>
 
 #include "absl/status/status.h"
 #include "absl/strings/ascii.h"
-#include "absl/strings/escaping.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "server/base/status_macros.h"
-#include "yaml-cpp/eventhandler.h"
-#include "yaml-cpp/yaml.h"
+#include "server/config/yaml_reader.h"
 
 namespace torchd {
 namespace {
 
-constexpr size_t kTextBytesMax = size_t{1} << 20;
-constexpr int kDepthMax = 8;  // inputs[0].shape[0] lies at depth 4.
-constexpr int kNodesMax = 10'000;
 constexpr size_t kInputsMax = 64;
 constexpr size_t kDimensionsMax = 8;
 // Bounds the product of a shape's sizes, so that nobody downstream overflows when multiplying.
@@ -33,29 +26,28 @@ constexpr int64_t kElementsMax = int64_t{1} << 31;
 
 // Where a value stands: its full path, such as "inputs[0].shape[2]".
 struct Place {
-  YAML::Node node;
+  const YamlNode& node;
   std::string path;
-  int line = node.Mark().line;  // From 0, as yaml-cpp counts.
+  int line = node.line;
 };
 
-// On one line, whatever bytes came.
-std::string Quoted(absl::string_view value) {
-  return absl::StrCat("\"", absl::Utf8SafeCEscape(value.substr(0, 200)), "\"");
-}
+bool IsScalar(const YamlNode& node) { return node.kind == YamlNode::Kind::kScalar; }
+bool IsList(const YamlNode& node) { return node.kind == YamlNode::Kind::kList; }
+bool IsMapping(const YamlNode& node) { return node.kind == YamlNode::Kind::kMapping; }
 
-std::string Describe(const YAML::Node& node) {
-  if (node.IsScalar()) return Quoted(node.Scalar());
-  if (node.IsSequence()) return absl::StrCat("a list of ", node.size());
-  if (node.IsMap()) return "a mapping";
+std::string Describe(const YamlNode& node) {
+  if (IsScalar(node)) return Quoted(node.text);
+  if (IsList(node)) return absl::StrCat("a list of ", node.items.size());
+  if (IsMapping(node)) return "a mapping";
   return "empty";
 }
 
 absl::Status ErrorAt(int line, absl::string_view message) {
-  return absl::InvalidArgumentError(absl::StrCat("model.yaml:", line + 1, ": ", message));
+  return YamlErrorAt("model.yaml", line, message);
 }
 
-absl::Status ErrorAt(const YAML::Node& node, absl::string_view message) {
-  return ErrorAt(node.Mark().line, message);
+absl::Status ErrorAt(const YamlNode& node, absl::string_view message) {
+  return ErrorAt(node.line, message);
 }
 
 absl::Status Wrong(const Place& place, absl::string_view expected) {
@@ -66,18 +58,18 @@ absl::Status Wrong(const Place& place, absl::string_view expected) {
 // --- Scalars. ---
 
 absl::Status ReadText(const Place& place, std::string& target) {
-  if (!place.node.IsScalar() || place.node.Scalar().empty() || place.node.Scalar().size() > 255) {
+  if (!IsScalar(place.node) || place.node.text.empty() || place.node.text.size() > 255) {
     return Wrong(place, "a text of 1..255 bytes");
   }
-  target = place.node.Scalar();
+  target = place.node.text;
   return absl::OkStatus();
 }
 
 absl::Status ReadFileName(const Place& place, std::string& target) {
   constexpr absl::string_view kExpected =
       "the name of a file beside model.yaml, without a folder, of 1..255 bytes";
-  if (!place.node.IsScalar()) return Wrong(place, kExpected);
-  const std::string& name = place.node.Scalar();
+  if (!IsScalar(place.node)) return Wrong(place, kExpected);
+  const std::string& name = place.node.text;
   // The last also catches a NUL, which YAML can spell as an escape.
   const bool plain = !name.empty() && name.size() <= 255 && name != "." &&
                      name.find('/') == std::string::npos && name.find("..") == std::string::npos &&
@@ -90,10 +82,10 @@ absl::Status ReadFileName(const Place& place, std::string& target) {
 }
 
 absl::Status ReadBool(const Place& place, bool& target) {
-  if (!place.node.IsScalar() || (place.node.Scalar() != "true" && place.node.Scalar() != "false")) {
+  if (!IsScalar(place.node) || (place.node.text != "true" && place.node.text != "false")) {
     return Wrong(place, "true or false");
   }
-  target = place.node.Scalar() == "true";
+  target = place.node.text == "true";
   return absl::OkStatus();
 }
 
@@ -104,8 +96,8 @@ struct Range {
 
 absl::Status ReadInt(const Place& place, Range range, int& target) {
   int value = 0;
-  if (!place.node.IsScalar() || !absl::SimpleAtoi(place.node.Scalar(), &value) ||
-      value < range.least || value > range.most) {
+  if (!IsScalar(place.node) || !absl::SimpleAtoi(place.node.text, &value) || value < range.least ||
+      value > range.most) {
     return Wrong(place, absl::StrCat("a whole number in ", range.least, "..", range.most));
   }
   target = value;
@@ -118,7 +110,7 @@ absl::Status ReadOneOf(const Place& place,
                        const std::array<std::pair<absl::string_view, T>, kSize>& known, T& target) {
   std::vector<absl::string_view> spellings;
   for (const auto& [spelling, value] : known) {
-    if (place.node.IsScalar() && spelling == place.node.Scalar()) {
+    if (IsScalar(place.node) && spelling == place.node.text) {
       target = value;
       return absl::OkStatus();
     }
@@ -146,29 +138,29 @@ std::string KnownKeys(absl::Span<const Field<T>> fields) {
 // `place.path` is empty at the top of the file.
 template <typename T>
 absl::Status ReadMapping(const Place& place, absl::Span<const Field<T>> fields, T& target) {
-  if (!place.node.IsMap()) {
+  if (!IsMapping(place.node)) {
     return Wrong(place, absl::StrCat("a mapping ({} for the defaults) of: ", KnownKeys(fields)));
   }
   const std::string prefix = place.path.empty() ? "" : absl::StrCat(place.path, ".");
   std::set<std::string> seen;
-  for (const auto& entry : place.node) {
-    if (!entry.first.IsScalar()) {
-      return ErrorAt(entry.first, absl::StrCat(prefix, "<key> is ", Describe(entry.first),
-                                               ", expected one of ", KnownKeys(fields)));
+  for (size_t i = 0; i < place.node.items.size(); ++i) {
+    const YamlNode& name = place.node.keys[i];
+    if (!IsScalar(name)) {
+      return ErrorAt(name, absl::StrCat(prefix, "<key> is ", Describe(name), ", expected one of ",
+                                        KnownKeys(fields)));
     }
-    const std::string& key = entry.first.Scalar();
+    const std::string& key = name.text;
     const auto field = std::find_if(fields.begin(), fields.end(),
                                     [&key](const Field<T>& known) { return known.key == key; });
     if (field == fields.end()) {
-      return ErrorAt(entry.first,
-                     absl::StrCat(Quoted(prefix + key), " is not a setting, expected one of ",
-                                  KnownKeys(fields)));
+      return ErrorAt(name, absl::StrCat(Quoted(prefix + key), " is not a setting, expected one of ",
+                                        KnownKeys(fields)));
     }
     if (!seen.insert(key).second) {
-      return ErrorAt(entry.first, absl::StrCat(prefix, key, " is set twice"));
+      return ErrorAt(name, absl::StrCat(prefix, key, " is set twice"));
     }
     // The key's line: yaml-cpp places an empty value on the line after it.
-    const Place value = {entry.second, prefix + key, entry.first.Mark().line};
+    const Place value = {place.node.items[i], prefix + key, name.line};
     TORCHD_RETURN_IF_ERROR(field->read(value, target));
   }
   return absl::OkStatus();
@@ -177,12 +169,13 @@ absl::Status ReadMapping(const Place& place, absl::Span<const Field<T>> fields, 
 absl::Status ReadRgb(const Place& place, bool positive, std::array<float, 3>& target) {
   const absl::string_view expected = positive ? "three numbers above 0, for red, green, blue"
                                               : "three numbers, for red, green, blue";
-  if (!place.node.IsSequence() || place.node.size() != target.size()) return Wrong(place, expected);
+  if (!IsList(place.node) || place.node.items.size() != target.size())
+    return Wrong(place, expected);
   for (size_t i = 0; i < target.size(); ++i) {
-    const Place item = {place.node[i], absl::StrCat(place.path, "[", i, "]")};
+    const Place item = {place.node.items[i], absl::StrCat(place.path, "[", i, "]")};
     float value = 0;
     // A denormal would turn the division by it into infinities.
-    if (!item.node.IsScalar() || !absl::SimpleAtof(item.node.Scalar(), &value) ||
+    if (!IsScalar(item.node) || !absl::SimpleAtof(item.node.text, &value) ||
         !std::isfinite(value) || (positive && (value <= 0 || !std::isnormal(value)))) {
       return Wrong(item, positive ? "a finite number above 0" : "a finite number");
     }
@@ -192,16 +185,16 @@ absl::Status ReadRgb(const Place& place, bool positive, std::array<float, 3>& ta
 }
 
 absl::Status ReadShape(const Place& place, std::vector<int64_t>& target) {
-  if (!place.node.IsSequence() || place.node.size() > kDimensionsMax) {
+  if (!IsList(place.node) || place.node.items.size() > kDimensionsMax) {
     return Wrong(place, absl::StrCat("a list of at most ", kDimensionsMax,
                                      " sizes, without the batch dimension"));
   }
   target.clear();
   int64_t elements = 1;
-  for (size_t i = 0; i < place.node.size(); ++i) {
-    const Place item = {place.node[i], absl::StrCat(place.path, "[", i, "]")};
+  for (size_t i = 0; i < place.node.items.size(); ++i) {
+    const Place item = {place.node.items[i], absl::StrCat(place.path, "[", i, "]")};
     int64_t size = 0;
-    if (!item.node.IsScalar() || !absl::SimpleAtoi(item.node.Scalar(), &size) ||
+    if (!IsScalar(item.node) || !absl::SimpleAtoi(item.node.text, &size) ||
         (size < 1 && size != -1)) {
       return Wrong(item, "a whole number of at least 1, or -1 for any size");
     }
@@ -236,7 +229,7 @@ absl::Status ReadInput(const Place& place, TensorConfig& input) {
   TORCHD_RETURN_IF_ERROR(
       ReadMapping(place, absl::Span<const Field<TensorConfig>>(kTensorFields), input));
   for (const Field<TensorConfig>& field : kTensorFields) {
-    if (!place.node[std::string(field.key)]) {
+    if (place.node.Find(field.key) == nullptr) {
       return ErrorAt(place.node, absl::StrCat(place.path, ".", field.key, " is missing"));
     }
   }
@@ -244,16 +237,17 @@ absl::Status ReadInput(const Place& place, TensorConfig& input) {
 }
 
 absl::Status ReadInputs(const Place& place, std::vector<TensorConfig>& inputs) {
-  if (!place.node.IsSequence() || place.node.size() > kInputsMax) {
+  if (!IsList(place.node) || place.node.items.size() > kInputsMax) {
     return Wrong(place, absl::StrCat("a list of at most ", kInputsMax, " inputs"));
   }
   std::set<std::string> names;
-  for (size_t i = 0; i < place.node.size(); ++i) {
-    const Place item = {place.node[i], absl::StrCat(place.path, "[", i, "]")};
+  for (size_t i = 0; i < place.node.items.size(); ++i) {
+    const Place item = {place.node.items[i], absl::StrCat(place.path, "[", i, "]")};
     TensorConfig input;
     TORCHD_RETURN_IF_ERROR(ReadInput(item, input));
     if (!names.insert(input.name).second) {
-      return Wrong({item.node["name"], item.path + ".name"}, "a name that no other input has");
+      return Wrong({*item.node.Find("name"), item.path + ".name"},
+                   "a name that no other input has");
     }
     inputs.push_back(std::move(input));
   }
@@ -300,11 +294,8 @@ constexpr Field<ImageConfig> kImageFields[] = {
 
 absl::Status ReadImage(const Place& place, ModelConfig& config) {
   ImageConfig& image = config.image.emplace();
-  if (place.node.IsMap()) {
-    for (const auto& entry : place.node) {
-      if (!entry.first.IsScalar() || entry.first.Scalar() != "preset") continue;
-      TORCHD_RETURN_IF_ERROR(ReadPreset({entry.second, place.path + ".preset"}, image));
-    }
+  if (const YamlNode* preset = place.node.Find("preset"); preset != nullptr) {
+    TORCHD_RETURN_IF_ERROR(ReadPreset({*preset, place.path + ".preset"}, image));
   }
   return ReadMapping(place, absl::Span<const Field<ImageConfig>>(kImageFields), image);
 }
@@ -335,69 +326,10 @@ constexpr Field<ModelConfig> kModelFields[] = {
      }},
 };
 
-// Refuses what would make the tree large or its walk long, before there is a tree. Reports errors
-// as yaml-cpp does, by ParserException.
-class TreeGuard final : public YAML::EventHandler {
- public:
-  void OnDocumentStart(const YAML::Mark& mark) override {
-    if (++documents_ > 1) throw YAML::ParserException(mark, "a second document, expected one");
-  }
-  void OnDocumentEnd() override {}
-  void OnNull(const YAML::Mark& mark, YAML::anchor_t /*anchor*/) override { Count(mark); }
-  void OnAlias(const YAML::Mark& mark, YAML::anchor_t /*anchor*/) override {
-    throw YAML::ParserException(mark, "an alias, expected plain values");
-  }
-  void OnScalar(const YAML::Mark& mark, const std::string& /*tag*/, YAML::anchor_t /*anchor*/,
-                const std::string& /*value*/) override {
-    Count(mark);
-  }
-  void OnSequenceStart(const YAML::Mark& mark, const std::string& /*tag*/,
-                       YAML::anchor_t /*anchor*/, YAML::EmitterStyle::value /*style*/) override {
-    Enter(mark);
-  }
-  void OnSequenceEnd() override { --depth_; }
-  void OnMapStart(const YAML::Mark& mark, const std::string& /*tag*/, YAML::anchor_t /*anchor*/,
-                  YAML::EmitterStyle::value /*style*/) override {
-    Enter(mark);
-  }
-  void OnMapEnd() override { --depth_; }
-
- private:
-  void Count(const YAML::Mark& mark) {
-    if (++nodes_ <= kNodesMax) return;
-    throw YAML::ParserException(mark, absl::StrCat("more than ", kNodesMax, " values"));
-  }
-  void Enter(const YAML::Mark& mark) {
-    Count(mark);
-    if (++depth_ <= kDepthMax) return;
-    throw YAML::ParserException(mark, absl::StrCat("nested deeper than ", kDepthMax, " levels"));
-  }
-
-  int documents_ = 0;
-  int nodes_ = 0;
-  int depth_ = 0;
-};
-
-absl::Status CheckText(const std::string& yaml) {
-  if (yaml.size() > kTextBytesMax) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("model.yaml has ", yaml.size(), " bytes, expected at most ", kTextBytesMax));
-  }
-  // yaml-cpp takes byte 4 for the end of the file, and would drop what follows.
-  const auto control = std::find_if(yaml.begin(), yaml.end(), [](char c) {
-    return absl::ascii_iscntrl(static_cast<unsigned char>(c)) && c != '\n' && c != '\r' &&
-           c != '\t';
-  });
-  if (control == yaml.end()) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat(
-      "model.yaml:", std::count(yaml.begin(), control, '\n') + 1, ": control character ",
-      int{static_cast<unsigned char>(*control)}, ", expected YAML in UTF-8"));
-}
-
-absl::StatusOr<ModelConfig> ReadModel(const YAML::Node& root) {
+absl::StatusOr<ModelConfig> ReadModel(const YamlNode& root) {
   ModelConfig config;
-  if (root.IsNull()) return config;  // Empty, or comments only.
-  if (!root.IsMap()) return ErrorAt(root, "expected lines of `key: value`");
+  if (root.kind == YamlNode::Kind::kEmpty) return config;  // Empty, or comments only.
+  if (!IsMapping(root)) return ErrorAt(root, "expected lines of `key: value`");
   TORCHD_RETURN_IF_ERROR(
       ReadMapping({root, ""}, absl::Span<const Field<ModelConfig>>(kModelFields), config));
   if (config.image && config.text) {
@@ -409,20 +341,8 @@ absl::StatusOr<ModelConfig> ReadModel(const YAML::Node& root) {
 }  // namespace
 
 absl::StatusOr<ModelConfig> ParseModelConfig(const std::string& yaml) {
-  TORCHD_RETURN_IF_ERROR(CheckText(yaml));
-  try {
-    std::istringstream stream(yaml);
-    YAML::Parser parser(stream);
-    TreeGuard guard;
-    while (parser.HandleNextDocument(guard)) {
-    }
-    return ReadModel(YAML::Load(yaml));
-  } catch (const YAML::Exception& error) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("model.yaml:", error.mark.line + 1, ": ", error.msg));
-  } catch (const std::exception& error) {
-    return absl::InvalidArgumentError(absl::StrCat("model.yaml is not YAML: ", error.what()));
-  }
+  TORCHD_ASSIGN_OR_RETURN(const YamlNode root, ParseYaml("model.yaml", yaml));
+  return ReadModel(root);
 }
 
 }  // namespace torchd

@@ -1,4 +1,5 @@
-// What a model's owner says about it in `model.yaml`. Plain data; docs/model-config.md is the manual.
+// What a model's owner says about it in `model.yaml`. Plain data; docs/model-config.md is the
+// manual.
 #pragma once
 
 #include <array>

@@ -1,4 +1,4 @@
-// Every setting of the daemon. One table (server_config.cc) gives each its YAML key, its flag
+// Every setting of the daemon. One table (settings.cc) gives each its YAML key, its flag
 // `--key-with-dashes`, its variable `TORCHD_KEY_IN_CAPITALS`, its range and its line of help.
 //
 // Precedence: flag, then variable, then the file named by --config, then the default.
@@ -12,22 +12,22 @@
 namespace torchd {
 
 struct ServerConfig {
-  std::string model_repository;                  // Required to serve.
-  std::string grpc_address = "127.0.0.1:8001";   // HOST:PORT; port 0: any free one.
-  std::string http_address = "127.0.0.1:8000";   // Likewise.
-  std::string address_file;                      // Receives the real addresses once ready.
-  std::string log_level = "info";                // debug, info, warning, error.
-  std::string log_format = "text";               // text, json.
-  int cpu_executors = 1;                         // 1..64.
-  int threads_per_executor = 0;                  // OpenMP threads; 0: all cores / executors.
-  int rows_waiting_max = 256;                    // 1..1'000'000, per executor; beyond: refused.
-  int preprocess_threads = 0;                    // 0: as many as cores; at most 256.
-  int load_threads = 2;                          // 1..64, models loading side by side.
-  int message_bytes_max = 64 * 1024 * 1024;      // 1024..1 GiB-1, of one gRPC message.
-  int image_megapixels_max = 40;                 // 1..1000.
-  int warmup_runs = 4;                           // 0..100, before a version turns ready.
-  int drain_delay_ms = 0;                        // 0..600'000: NOT_SERVING but still answering.
-  int drain_limit_ms = 30'000;                   // 0..600'000: then what is left is abandoned.
+  std::string model_repository;                 // Required to serve.
+  std::string grpc_address = "127.0.0.1:8001";  // HOST:PORT; port 0: any free one.
+  std::string http_address = "127.0.0.1:8000";  // Likewise.
+  std::string address_file;                     // Receives the real addresses once ready.
+  std::string log_level = "info";               // debug, info, warning, error.
+  std::string log_format = "text";              // text, json.
+  int cpu_executors = 1;                        // 1..64.
+  int threads_per_executor = 0;                 // OpenMP threads; 0: all cores / executors.
+  int rows_waiting_max = 256;                   // 1..1'000'000, per executor; beyond: refused.
+  int preprocess_threads = 0;                   // 0: as many as cores; at most 256.
+  int load_threads = 2;                         // 1..64, models loading side by side.
+  int message_bytes_max = 64 * 1024 * 1024;     // 1024..1 GiB-1, of one gRPC message.
+  int image_megapixels_max = 40;                // 1..1000.
+  int warmup_runs = 4;                          // 0..100, before a version turns ready.
+  int drain_delay_ms = 0;                       // 0..600'000: NOT_SERVING but still answering.
+  int drain_limit_ms = 30'000;                  // 0..600'000: then what is left is abandoned.
 };
 
 // What the command line asks for.

@@ -80,13 +80,9 @@ struct Daemon::Parts {
   Registry::Parts RegistryParts() {
     Registry::Parts parts;
     parts.load = TorchModel::Load;
-    parts.warm_up = [this](Model& model) {
-      return WarmUp(model, executors, config.warmup_runs);
-    };
+    parts.warm_up = [this](Model& model) { return WarmUp(model, executors, config.warmup_runs); };
     parts.prepare_thread = PrepareLoaderThread;
-    parts.on_change = [this](const std::string& name, bool ready) {
-      rpc->SetServing(name, ready);
-    };
+    parts.on_change = [this](const std::string& name, bool ready) { rpc->SetServing(name, ready); };
     parts.image_limits = LimitsOf(config);
     parts.metrics = &metrics;
     parts.clock = &clock;
@@ -190,16 +186,16 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(const ServerConfig& config
                           ScanRepository(config.model_repository));
   RpcServer::PrepareProcess();
   auto parts = std::make_unique<Parts>(config);
-  TORCHD_ASSIGN_OR_RETURN(
-      parts->rpc, RpcServer::Start({config.grpc_address, config.message_bytes_max},
-                                   {&parts->inference_service, &parts->admin_service}));
+  TORCHD_ASSIGN_OR_RETURN(parts->rpc,
+                          RpcServer::Start({config.grpc_address, config.message_bytes_max},
+                                           {&parts->inference_service, &parts->admin_service}));
   TORCHD_ASSIGN_OR_RETURN(parts->http, HttpServer::Start(config.http_address, parts->Sources()));
   parts->registry.LoadAll(folders, config.load_threads);
   parts->loaded = true;
   parts->rpc->SetServing("", true);
   if (!config.address_file.empty()) {
-    TORCHD_RETURN_IF_ERROR(WriteAddressFile(
-        config.address_file, {parts->rpc->address(), parts->http->address()}));
+    TORCHD_RETURN_IF_ERROR(
+        WriteAddressFile(config.address_file, {parts->rpc->address(), parts->http->address()}));
   }
   Log(Severity::kInfo, "serving",
       {{"grpc", parts->rpc->address()},

@@ -1,13 +1,13 @@
 // The only `try` around LibTorch: its exceptions become statuses.
 #pragma once
 
+#include <c10/util/Exception.h>
+
 #include <new>
 #include <stdexcept>
 #include <string>
 #include <type_traits>
 #include <utility>
-
-#include <c10/util/Exception.h>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"

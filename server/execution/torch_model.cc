@@ -102,8 +102,7 @@ class LoadedTorchModel final : public Model {
 
   const ModelSignature& signature() const override { return signature_; }
 
-  absl::Status Run(absl::Span<const RowInputs* const> rows,
-                   std::vector<Tensor>& outputs) override {
+  absl::Status Run(absl::Span<const RowInputs* const> rows, std::vector<Tensor>& outputs) override {
     auto ran = CatchTorch("running the model", [&] {
       const c10::InferenceMode inference_mode;
       std::vector<c10::IValue> inputs;
@@ -188,8 +187,8 @@ absl::StatusOr<std::vector<TensorSpec>> InputsOf(const torch::jit::Module& modul
     inputs.push_back({input.name, *type, input.shape});
   }
   if (!inputs.empty()) return inputs;
-  TORCHD_ASSIGN_OR_RETURN(const std::vector<std::string> names, CatchTorch("reading the signature",
-                                                              [&] { return InputNames(module); }));
+  TORCHD_ASSIGN_OR_RETURN(const std::vector<std::string> names,
+                          CatchTorch("reading the signature", [&] { return InputNames(module); }));
   if (config.text) {
     for (const std::string& name : names) inputs.push_back({name, DataType::kInt64, {-1}});
     return inputs;
@@ -260,8 +259,8 @@ absl::StatusOr<std::unique_ptr<Model>> TorchModel::Load(const std::string& path,
   std::vector<Tensor> outputs;
   const absl::Status ran = model->Run(absl::MakeConstSpan(&rows, 1), outputs);
   if (!ran.ok()) {
-    return absl::Status(ran.code(), absl::StrCat("trial run with the declared inputs failed: ",
-                                                 ran.message()));
+    return absl::Status(ran.code(),
+                        absl::StrCat("trial run with the declared inputs failed: ", ran.message()));
   }
   TORCHD_RETURN_IF_ERROR(CheckScores(outputs));
   model->LearnOutputs(outputs);

@@ -2,6 +2,7 @@
 
 #include <civetweb.h>
 
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -13,6 +14,8 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/synchronization/notification.h"
+#include "absl/time/time.h"
 #include "server/base/log.h"
 
 namespace torchd {
@@ -29,7 +32,6 @@ struct HttpServer::Context {
   // through its frames.
   static int Answer(mg_connection* connection) noexcept;
   static int Complain(const mg_connection* connection, const char* message) noexcept;
-  static int IgnoreAccess(const mg_connection*, const char*) noexcept { return 1; }
 };
 
 namespace {
@@ -124,7 +126,27 @@ int HttpServer::Context::Complain(const mg_connection* connection, const char* m
 HttpServer::HttpServer(std::unique_ptr<Context> context) : context_(std::move(context)) {}
 
 HttpServer::~HttpServer() {
-  if (server_ != nullptr) mg_stop(server_);
+  if (server_ == nullptr) return;
+  // The web server looks every 2 s whether it shall stop, or when a client comes: so be one.
+  absl::Notification stopped;
+  std::thread stopper([this, &stopped] {
+    mg_stop(server_);
+    stopped.Notify();
+  });
+  do {
+    Knock();
+  } while (!stopped.WaitForNotificationWithTimeout(absl::Milliseconds(10)));
+  stopper.join();
+}
+
+void HttpServer::Knock() const {
+  const std::size_t colon = address_.rfind(':');
+  int port = 0;
+  if (colon == std::string::npos || !absl::SimpleAtoi(address_.substr(colon + 1), &port)) return;
+  char error[100] = "";
+  mg_connection* connection = mg_connect_client(address_.substr(0, colon).c_str(), port,
+                                                /*use_ssl=*/0, error, sizeof error);
+  if (connection != nullptr) mg_close_connection(connection);
 }
 
 absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(const std::string& address,
@@ -156,8 +178,8 @@ absl::Status HttpServer::Listen(const std::string& host, int port) {
                            nullptr};
   mg_callbacks callbacks = {};
   callbacks.begin_request = &Context::Answer;
+  // No log_access: for its sake alone the library calls localtime(), which is not thread-safe.
   callbacks.log_message = &Context::Complain;
-  callbacks.log_access = &Context::IgnoreAccess;
   mg_init_data init = {};
   init.callbacks = &callbacks;
   init.user_data = context_.get();

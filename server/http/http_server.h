@@ -40,6 +40,8 @@ class HttpServer {
   explicit HttpServer(std::unique_ptr<Context> context);
 
   absl::Status Listen(const std::string& host, int port);
+  // Connects to this very server and hangs up.
+  void Knock() const;
 
   const std::unique_ptr<Context> context_;
   std::string address_;

@@ -15,7 +15,7 @@ namespace torchd {
 enum class DataType { kUint8, kInt32, kInt64, kFloat32 };
 
 size_t SizeOf(DataType type);
-const char* Name(DataType type);                               // "float32"
+const char* Name(DataType type);                                 // "float32"
 std::optional<DataType> DataTypeByName(absl::string_view name);  // Inverse of Name().
 
 using Shape = std::vector<int64_t>;

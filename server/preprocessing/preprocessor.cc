@@ -25,17 +25,17 @@ absl::Status CheckImageInputs(const ImageConfig& image, const std::vector<Tensor
     fits = input.shape[i] == -1 || input.shape[i] == want[i];
   }
   if (fits) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      absl::StrCat("image: makes float32 ", ShapeText(want), ", but input '", input.name,
-                   "' takes ", Name(input.type), " ", ShapeText(input.shape)));
+  return absl::InvalidArgumentError(absl::StrCat("image: makes float32 ", ShapeText(want),
+                                                 ", but input '", input.name, "' takes ",
+                                                 Name(input.type), " ", ShapeText(input.shape)));
 }
 
 absl::Status CheckTextInputs(const std::vector<TensorSpec>& inputs) {
   for (const TensorSpec& input : inputs) {
     if (input.name != kIds && input.name != kMask && input.name != kTypes) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("text: cannot fill input '", input.name, "'; it knows ", kIds, ", ", kMask,
-                       " and ", kTypes));
+      return absl::InvalidArgumentError(absl::StrCat("text: cannot fill input '", input.name,
+                                                     "'; it knows ", kIds, ", ", kMask, " and ",
+                                                     kTypes));
     }
     if (input.type != DataType::kInt64 && input.type != DataType::kInt32) {
       return absl::InvalidArgumentError(absl::StrCat("text: fills int64 or int32, but input '",
@@ -43,8 +43,7 @@ absl::Status CheckTextInputs(const std::vector<TensorSpec>& inputs) {
     }
     if (input.shape.size() != 1 || input.shape[0] != -1) {
       return absl::InvalidArgumentError(absl::StrCat("text: fills inputs of shape [-1], but '",
-                                                     input.name, "' has ",
-                                                     ShapeText(input.shape)));
+                                                     input.name, "' has ", ShapeText(input.shape)));
     }
   }
   return absl::OkStatus();
@@ -72,9 +71,9 @@ absl::StatusOr<Preprocessor> Preprocessor::Create(const ModelConfig& config,
   if (config.image) TORCHD_RETURN_IF_ERROR(CheckImageInputs(*config.image, inputs));
   if (config.text) {
     TORCHD_RETURN_IF_ERROR(CheckTextInputs(inputs));
-    TORCHD_ASSIGN_OR_RETURN(preprocessor.word_piece_,
-                            WordPiece::FromVocabulary(
-                                vocabulary, {config.text->lowercase, config.text->tokens_max}));
+    TORCHD_ASSIGN_OR_RETURN(
+        preprocessor.word_piece_,
+        WordPiece::FromVocabulary(vocabulary, {config.text->lowercase, config.text->tokens_max}));
   }
   return preprocessor;
 }

@@ -26,8 +26,8 @@ absl::Status NotReady(const VersionStatus& status) {
 absl::Status CheckLabels(const std::vector<std::string>& labels, const ModelSignature& signature) {
   const int64_t classes = signature.outputs.at(0).shape.at(0);
   if (labels.empty() || static_cast<int64_t>(labels.size()) == classes) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat(
-      "labels: ", labels.size(), " lines for ", classes, " classes; expected one line for each"));
+  return absl::InvalidArgumentError(absl::StrCat("labels: ", labels.size(), " lines for ", classes,
+                                                 " classes; expected one line for each"));
 }
 
 }  // namespace
@@ -60,8 +60,8 @@ void Registry::LoadAll(const std::vector<VersionFolder>& folders, int threads) {
   {
     absl::MutexLock lock(&mutex_);
     for (const VersionFolder& folder : folders) {
-      models_[folder.name][folder.version] = {
-          folder.name, folder.version, VersionState::kUnknown, "", nullptr, Duration(0)};
+      models_[folder.name][folder.version] = {folder.name, folder.version, VersionState::kUnknown,
+                                              "",          nullptr,        Duration(0)};
     }
   }
   ThreadPool pool("load", {threads, static_cast<int>(folders.size())});
@@ -88,15 +88,14 @@ absl::StatusOr<ModelHandle> Registry::Make(const VersionFolder& folder) {
   TORCHD_ASSIGN_OR_RETURN(std::unique_ptr<Model> model,
                           parts_.load(folder.ModelFile(), files.config));
   TORCHD_RETURN_IF_ERROR(CheckLabels(files.labels, model->signature()));
-  TORCHD_ASSIGN_OR_RETURN(
-      Preprocessor preprocessor,
-      Preprocessor::Create(files.config, model->signature().inputs, files.vocabulary,
-                           parts_.image_limits));
+  TORCHD_ASSIGN_OR_RETURN(Preprocessor preprocessor,
+                          Preprocessor::Create(files.config, model->signature().inputs,
+                                               files.vocabulary, parts_.image_limits));
   TORCHD_RETURN_IF_ERROR(parts_.warm_up(*model));
-  return std::make_shared<const Servable>(Servable{
-      folder.name, folder.version, std::move(files.config), std::move(files.labels),
-      std::move(model), std::move(preprocessor),
-      parts_.metrics->ForModel(folder.name, folder.version)});
+  return std::make_shared<const Servable>(
+      Servable{folder.name, folder.version, std::move(files.config), std::move(files.labels),
+               std::move(model), std::move(preprocessor),
+               parts_.metrics->ForModel(folder.name, folder.version)});
 }
 
 void Registry::Finish(const VersionFolder& folder, const absl::StatusOr<ModelHandle>& made,

@@ -29,8 +29,8 @@ struct VersionStatus {
   std::string name;
   int64_t version = 0;
   VersionState state = VersionState::kUnknown;
-  std::string reason;      // Why it is kUnavailable.
-  ModelHandle servable;    // Set while kReady.
+  std::string reason;    // Why it is kUnavailable.
+  ModelHandle servable;  // Set while kReady.
   Duration load_time{0};
 };
 

@@ -64,10 +64,10 @@ grpc::ServerUnaryReactor* AdminService::ListModels(grpc::CallbackServerContext* 
     ToWire(status, *response->add_models());
   }
   const bool unknown = !request->model().empty() && response->models_size() == 0;
-  reactor->Finish(unknown ? grpc::Status(grpc::StatusCode::NOT_FOUND,
-                                         absl::StrCat("no model '", request->model(),
-                                                      "' in the repository"))
-                          : grpc::Status::OK);
+  reactor->Finish(
+      unknown ? grpc::Status(grpc::StatusCode::NOT_FOUND,
+                             absl::StrCat("no model '", request->model(), "' in the repository"))
+              : grpc::Status::OK);
   return reactor;
 }
 

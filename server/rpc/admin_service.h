@@ -13,8 +13,7 @@ namespace torchd {
 class AdminService final : public v1::AdminService::CallbackService {
  public:
   // `status` fills in everything but the counts of versions. Borrows the registry.
-  AdminService(const Registry& registry,
-               std::function<void(v1::GetServerStatusResponse&)> status)
+  AdminService(const Registry& registry, std::function<void(v1::GetServerStatusResponse&)> status)
       : registry_(registry), status_(std::move(status)) {}
 
   grpc::ServerUnaryReactor* ListModels(grpc::CallbackServerContext* context,

@@ -40,8 +40,8 @@ ClassifyItem FromWire(const v1::TensorInput& input) {
                        ", expected one of UINT8, INT32, INT64, FLOAT32"));
     }
     if (tensor.shape_size() > kDimensionsMax + 1) {
-      return absl::InvalidArgumentError(absl::StrCat("shape: got ", tensor.shape_size(),
-                                                     " sizes, at most ", kDimensionsMax));
+      return absl::InvalidArgumentError(
+          absl::StrCat("shape: got ", tensor.shape_size(), " sizes, at most ", kDimensionsMax));
     }
     item.push_back({View(tensor.name()),
                     {*type,
@@ -60,15 +60,14 @@ ClassifyItem FromWire(const v1::ClassifyItem& item) {
       return ImageItem{View(item.image())};
     case v1::ClassifyItem::kText:
       if (item.text().size() > static_cast<size_t>(kTextBytesMax)) {
-        return absl::InvalidArgumentError(absl::StrCat("text: got ", item.text().size(),
-                                                       " bytes, at most ", kTextBytesMax));
+        return absl::InvalidArgumentError(
+            absl::StrCat("text: got ", item.text().size(), " bytes, at most ", kTextBytesMax));
       }
       return TextItem{View(item.text())};
     case v1::ClassifyItem::INPUT_NOT_SET:
       break;
   }
-  return absl::InvalidArgumentError(
-      "an item has no input; expected one of tensors, image or text");
+  return absl::InvalidArgumentError("an item has no input; expected one of tensors, image or text");
 }
 
 void ToWire(const StageDurations& times, v1::StageTimes& wire) {

@@ -41,6 +41,7 @@ ARROWS = {
     "execution": EXECUTION,
     "daemon": {"rpc", "http", "execution"} | EDGE,
     "main": {"daemon", "config", "base"},
+    "fakes": {"inference"} | INFERENCE,  # tests/unit/fakes, which every test may include.
 }
 
 # Include prefix: the parts that may use it. A part is a folder under server/, or client or bench;

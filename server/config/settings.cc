@@ -1,0 +1,219 @@
+#include "server/config/settings.h"
+
+#include <arpa/inet.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <iterator>
+#include <numeric>
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
+#include "absl/strings/str_split.h"
+#include "server/config/yaml_reader.h"
+
+namespace torchd {
+namespace {
+
+constexpr Setting Path(absl::string_view key, std::string ServerConfig::*field,
+                       absl::string_view help) {
+  return {.key = key, .help = help, .kind = Setting::Kind::kPath, .text = field};
+}
+
+constexpr Setting Address(absl::string_view key, std::string ServerConfig::*field,
+                          absl::string_view help) {
+  return {.key = key, .help = help, .kind = Setting::Kind::kAddress, .text = field};
+}
+
+constexpr Setting Choice(absl::string_view key, std::string ServerConfig::*field,
+                         absl::string_view choices, absl::string_view help) {
+  return {
+      .key = key, .help = help, .kind = Setting::Kind::kChoice, .text = field, .choices = choices};
+}
+
+struct Range {
+  int least;
+  int most;
+};
+
+constexpr Setting Number(absl::string_view key, int ServerConfig::*field, Range range,
+                         absl::string_view help) {
+  return {.key = key,
+          .help = help,
+          .kind = Setting::Kind::kNumber,
+          .number = field,
+          .least = range.least,
+          .most = range.most};
+}
+
+constexpr Setting kSettings[] = {
+    Path("model_repository", &ServerConfig::model_repository,
+         "Folder of <model>/<version>/; required to serve."),
+    Address("grpc_address", &ServerConfig::grpc_address,
+            "Where gRPC listens; port 0: any free one."),
+    Address("http_address", &ServerConfig::http_address,
+            "Where HTTP listens; port 0: any free one."),
+    Path("address_file", &ServerConfig::address_file,
+         "Receives the real addresses as JSON once ready; empty: none."),
+    Choice("log_level", &ServerConfig::log_level, "debug|info|warning|error",
+           "The least severity that is logged."),
+    Choice("log_format", &ServerConfig::log_format, "text|json", "How a line of the log looks."),
+    Number("cpu_executors", &ServerConfig::cpu_executors, {1, 64},
+           "Threads that run models, each with its share of the cores."),
+    Number("threads_per_executor", &ServerConfig::threads_per_executor, {0, 256},
+           "OpenMP threads of one executor; 0: all cores / executors."),
+    Number("rows_waiting_max", &ServerConfig::rows_waiting_max, {1, 1'000'000},
+           "Rows that may wait for one executor; more are refused."),
+    Number("preprocess_threads", &ServerConfig::preprocess_threads, {0, 256},
+           "Threads that decode images and tokenize text; 0: one per core."),
+    Number("load_threads", &ServerConfig::load_threads, {1, 64}, "Models that load side by side."),
+    Number("message_bytes_max", &ServerConfig::message_bytes_max, {1024, (1 << 30) - 1},
+           "Bytes of one gRPC message."),
+    Number("image_megapixels_max", &ServerConfig::image_megapixels_max, {1, 1000},
+           "Millions of pixels of one image; larger ones are refused."),
+    Number("warmup_runs", &ServerConfig::warmup_runs, {0, 100},
+           "Runs of a version before it turns ready."),
+    Number("drain_delay_ms", &ServerConfig::drain_delay_ms, {0, 600'000},
+           "Milliseconds of NOT_SERVING but still answering, once told to stop."),
+    Number("drain_limit_ms", &ServerConfig::drain_limit_ms, {0, 600'000},
+           "Milliseconds for what is in flight to end; then it is abandoned."),
+};
+
+bool IsHost(absl::string_view host) {
+  const std::string text(host);
+  in6_addr scratch;  // Large enough for IPv4 as well.
+  if (absl::StartsWith(host, "[")) {
+    return absl::EndsWith(host, "]") &&
+           inet_pton(AF_INET6, text.substr(1, text.size() - 2).c_str(), &scratch) == 1;
+  }
+  const bool numeric = text.find_first_not_of("0123456789.") == std::string::npos;
+  if (numeric) return inet_pton(AF_INET, text.c_str(), &scratch) == 1;
+  return std::all_of(host.begin(), host.end(), [](char c) {
+    return absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '.' || c == '-' || c == '_';
+  });
+}
+
+bool IsAddress(absl::string_view value) {
+  const size_t colon = value.rfind(':');
+  if (colon == absl::string_view::npos) return false;
+  const absl::string_view port = value.substr(colon + 1);
+  const bool digits =
+      !port.empty() && port.size() <= 5 && std::all_of(port.begin(), port.end(), [](char c) {
+        return absl::ascii_isdigit(static_cast<unsigned char>(c));
+      });
+  int number = 0;
+  return digits && absl::SimpleAtoi(port, &number) && number <= 65535 &&
+         IsHost(value.substr(0, colon));
+}
+
+bool IsAllowed(const Setting& setting, absl::string_view value) {
+  switch (setting.kind) {
+    case Setting::Kind::kAddress:
+      return IsAddress(value);
+    case Setting::Kind::kChoice: {
+      const std::vector<absl::string_view> choices = absl::StrSplit(setting.choices, '|');
+      return std::find(choices.begin(), choices.end(), value) != choices.end();
+    }
+    case Setting::Kind::kPath:
+    case Setting::Kind::kNumber:
+      return true;
+  }
+  return false;
+}
+
+// Levenshtein's distance, one row at a time.
+size_t Distance(absl::string_view a, absl::string_view b) {
+  std::vector<size_t> row(b.size() + 1);
+  std::iota(row.begin(), row.end(), size_t{0});
+  for (size_t i = 1; i <= a.size(); ++i) {
+    size_t diagonal = std::exchange(row[0], i);
+    for (size_t j = 1; j <= b.size(); ++j) {
+      const size_t replaced = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
+      diagonal = row[j];
+      row[j] = std::min({row[j] + 1, row[j - 1] + 1, replaced});
+    }
+  }
+  return row[b.size()];
+}
+
+}  // namespace
+
+absl::Span<const Setting> AllSettings() { return kSettings; }
+
+std::string KeyOf(const Setting& setting) { return std::string(setting.key); }
+
+std::string FlagOf(const Setting& setting) {
+  return absl::StrCat("--", absl::StrReplaceAll(setting.key, {{"_", "-"}}));
+}
+
+std::string VariableOf(const Setting& setting) {
+  return absl::StrCat(kVariablePrefix, absl::AsciiStrToUpper(setting.key));
+}
+
+const Setting* FindSetting(absl::string_view name, NameOf name_of) {
+  const auto* found =
+      std::find_if(std::begin(kSettings), std::end(kSettings),
+                   [&](const Setting& setting) { return name_of(setting) == name; });
+  return found == std::end(kSettings) ? nullptr : found;
+}
+
+std::vector<std::string> SettingNames(NameOf name_of) {
+  std::vector<std::string> names;
+  for (const Setting& setting : kSettings) names.emplace_back(name_of(setting));
+  return names;
+}
+
+std::string Expected(const Setting& setting) {
+  switch (setting.kind) {
+    case Setting::Kind::kPath:
+      return "a path";
+    case Setting::Kind::kAddress:
+      return "HOST:PORT with a port in 0..65535 (IPv6 as [HOST]:PORT)";
+    case Setting::Kind::kChoice:
+      return absl::StrCat("one of ", absl::StrReplaceAll(setting.choices, {{"|", ", "}}));
+    case Setting::Kind::kNumber:
+      return absl::StrCat("a whole number in ", setting.least, "..", setting.most);
+  }
+  return "";
+}
+
+std::string ValueOf(const Setting& setting, const ServerConfig& config) {
+  if (setting.number != nullptr) return absl::StrCat(config.*setting.number);
+  return config.*setting.text;
+}
+
+absl::Status ApplySetting(const Setting& setting, absl::string_view value, absl::string_view origin,
+                          ServerConfig& config) {
+  int number = 0;
+  const bool fits =
+      setting.number == nullptr
+          ? IsAllowed(setting, value)
+          : absl::SimpleAtoi(value, &number) && number >= setting.least && number <= setting.most;
+  if (!fits) {
+    return absl::InvalidArgumentError(absl::StrCat(setting.key, " is ", Quoted(value), " (", origin,
+                                                   "), expected ", Expected(setting)));
+  }
+  if (setting.number != nullptr) {
+    config.*setting.number = number;
+  } else {
+    config.*setting.text = std::string(value);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status UnknownName(absl::string_view what, absl::string_view name,
+                         const std::vector<std::string>& known) {
+  const absl::string_view head = name.substr(0, 64);  // A key may be as long as its file.
+  const auto nearest = std::min_element(known.begin(), known.end(),
+                                        [head](const std::string& a, const std::string& b) {
+                                          return Distance(head, a) < Distance(head, b);
+                                        });
+  return absl::InvalidArgumentError(
+      absl::StrCat(what, " ", Quoted(name), " is not known; the nearest that is: ", *nearest));
+}
+
+}  // namespace torchd

@@ -1,0 +1,71 @@
+// A model that gives its first input back as scores, or whatever a test tells it to do.
+#pragma once
+
+#include <atomic>
+#include <cstring>
+#include <functional>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/types/span.h"
+#include "server/inference/model.h"
+
+namespace torchd {
+
+inline Tensor FloatTensor(const Shape& shape, const std::vector<float>& values) {
+  Tensor tensor;
+  tensor.type = DataType::kFloat32;
+  tensor.shape = shape;
+  tensor.bytes.resize(values.size() * sizeof(float));
+  std::memcpy(tensor.bytes.data(), values.data(), tensor.bytes.size());
+  return tensor;
+}
+
+inline TensorView FloatView(const std::vector<float>& values) {
+  return {DataType::kFloat32,
+          {static_cast<int64_t>(values.size())},
+          values.data(),
+          values.size() * sizeof(float)};
+}
+
+inline std::vector<float> Floats(const TensorView& view) {
+  std::vector<float> values(view.bytes / sizeof(float));
+  std::memcpy(values.data(), view.data, view.bytes);
+  return values;
+}
+
+// Takes "x", float32 [classes], and gives "scores", float32 [classes].
+inline ModelSignature EchoSignature(int64_t classes) {
+  return {{{"x", DataType::kFloat32, {classes}}}, {{"scores", DataType::kFloat32, {classes}}}};
+}
+
+class FakeModel final : public Model {
+ public:
+  using OnRun = std::function<absl::Status(const RowInputs& row, std::vector<Tensor>& outputs)>;
+
+  explicit FakeModel(ModelSignature signature = EchoSignature(3), OnRun on_run = Echo)
+      : signature_(std::move(signature)), on_run_(std::move(on_run)) {}
+
+  const ModelSignature& signature() const override { return signature_; }
+
+  absl::Status Run(absl::Span<const RowInputs* const> rows, std::vector<Tensor>& outputs) override {
+    runs.fetch_add(1);
+    return on_run_(*rows.at(0), outputs);
+  }
+
+  static absl::Status Echo(const RowInputs& row, std::vector<Tensor>& outputs) {
+    Shape shape = row.at(0).shape;
+    shape.insert(shape.begin(), 1);
+    outputs.push_back(FloatTensor(shape, Floats(row.at(0))));
+    return absl::OkStatus();
+  }
+
+  std::atomic<int> runs{0};
+
+ private:
+  const ModelSignature signature_;
+  const OnRun on_run_;
+};
+
+}  // namespace torchd
