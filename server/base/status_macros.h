@@ -22,5 +22,5 @@
   TORCHD_ASSIGN_OR_RETURN_INNER(TORCHD_JOIN(torchd_or_, __LINE__), target, expression)
 #define TORCHD_ASSIGN_OR_RETURN_INNER(result, target, expression) \
   auto result = (expression);                                     \
-  if (!result.ok()) return std::move(result).status();            \
-  target = *std::move(result)
+  if (!(result).ok()) return std::move(result).status();          \
+  target = *std::move(result) /* NOLINT(bugprone-macro-parentheses): may be a declaration. */

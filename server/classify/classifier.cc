@@ -65,7 +65,7 @@ class Classifier::Flight : public std::enable_shared_from_this<Flight> {
     const absl::Status takes = CheckTakes(item);
     if (!takes.ok()) return FinishItem(i, takes);
     if (!parts_.preprocessing.Submit([self = shared_from_this(), i] { self->Prepare(i); })) {
-      FinishItem(i, absl::ResourceExhaustedError("the preprocessing queue is full"));
+      Refuse(i, absl::ResourceExhaustedError("the preprocessing queue is full"));
     }
   }
 
@@ -90,7 +90,7 @@ class Classifier::Flight : public std::enable_shared_from_this<Flight> {
       return FinishItem(i, absl::CancelledError("the caller cancelled"));
     }
     if (parts_.clock.Now() >= call_.deadline) {
-      return FinishItem(
+      return Refuse(
           i, absl::DeadlineExceededError("the deadline passed before the item was prepared"));
     }
     const ClassifyItem& item = call_.items[i];
@@ -117,9 +117,12 @@ class Classifier::Flight : public std::enable_shared_from_this<Flight> {
                         const absl::Status& status, const std::vector<TensorView>& outputs,
                         const RunTimes& times) { self->OnRun(i, status, outputs, times); };
     const absl::Status submitted = parts_.executors.Submit(std::move(request));
-    if (submitted.ok()) return;
-    parts_.metrics.refused(RefusalOf(submitted)).Add();
-    FinishItem(i, submitted);
+    if (!submitted.ok()) Refuse(i, submitted);
+  }
+
+  void Refuse(size_t i, const absl::Status& why) {
+    parts_.metrics.refused(RefusalOf(why)).Add();
+    FinishItem(i, why);
   }
 
   // On an executor's thread.

@@ -37,6 +37,16 @@ int ThreadsPerExecutor(const ServerConfig& config) {
   return std::max(1, Cores() / config.cpu_executors);
 }
 
+// More OpenMP threads than cores and every barrier in LibTorch becomes a sleep.
+absl::Status CheckThreads(const ServerConfig& config) {
+  const int threads = ThreadsPerExecutor(config) * config.cpu_executors;
+  if (threads <= Cores()) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("cpu_executors ", config.cpu_executors, " x threads_per_executor ",
+                   ThreadsPerExecutor(config), " makes ", threads, " threads; this machine has ",
+                   Cores(), " cores, and more threads than cores slow all of them down"));
+}
+
 Executors::Options ExecutorOptions(const ServerConfig& config) {
   Executors::Options options;
   options.device = "cpu";
@@ -98,8 +108,8 @@ struct Daemon::Parts {
     return sources;
   }
 
-  // Of one model, or of the whole: the server has loaded, is not draining, and every model has a
-  // version that answers.
+  // Of one model: it has a version that answers. Of the whole: the repository is loaded and the
+  // server is not draining; one broken model must not take the others out of rotation.
   std::optional<Readiness> ReadinessOf(const std::optional<std::string>& model) {
     Readiness readiness;
     bool known = !model.has_value();
@@ -111,7 +121,6 @@ struct Daemon::Parts {
       last = status.name;
       known = true;
       const auto found = registry.Lookup(status.name, 0);
-      // One broken model must not take the others out of rotation.
       if (!found.ok() && model) readiness.reasons.emplace_back(found.status().message());
     }
     if (!known) return std::nullopt;
@@ -184,6 +193,7 @@ struct Daemon::Parts {
 absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(const ServerConfig& config) {
   TORCHD_ASSIGN_OR_RETURN(const std::vector<VersionFolder> folders,
                           ScanRepository(config.model_repository));
+  TORCHD_RETURN_IF_ERROR(CheckThreads(config));
   RpcServer::PrepareProcess();
   auto parts = std::make_unique<Parts>(config);
   TORCHD_ASSIGN_OR_RETURN(parts->rpc,

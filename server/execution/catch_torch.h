@@ -15,8 +15,8 @@
 
 namespace torchd {
 
-// The first line that says something, without LibTorch's traceback or paths of source files.
-std::string FirstLine(const std::string& what);
+// The line that says what went wrong, without LibTorch's traceback or paths of source files.
+std::string Cause(const std::string& what);
 
 // Runs `body`. Out of memory: RESOURCE_EXHAUSTED; any other exception: INTERNAL, with `doing` in
 // front.
@@ -30,10 +30,9 @@ auto CatchTorch(const std::string& doing, Body&& body)
   } catch (const std::bad_alloc&) {
     return absl::ResourceExhaustedError(absl::StrCat(doing, ": out of memory"));
   } catch (const c10::Error& error) {
-    return absl::InternalError(
-        absl::StrCat(doing, ": ", FirstLine(error.what_without_backtrace())));
+    return absl::InternalError(absl::StrCat(doing, ": ", Cause(error.what_without_backtrace())));
   } catch (const std::exception& error) {
-    return absl::InternalError(absl::StrCat(doing, ": ", FirstLine(error.what())));
+    return absl::InternalError(absl::StrCat(doing, ": ", Cause(error.what())));
   }
 }
 

@@ -7,7 +7,9 @@
 #include <utility>
 
 #include "absl/memory/memory.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "absl/types/span.h"
 #include "server/base/log.h"
 #include "server/base/status_macros.h"
@@ -237,12 +239,15 @@ absl::Status CheckScores(const std::vector<Tensor>& outputs) {
 
 }  // namespace
 
-std::string FirstLine(const std::string& what) {
-  // LibTorch wraps errors of a TorchScript program in its traceback; the cause is the last line.
-  const size_t runtime_error = what.rfind("RuntimeError: ");
-  const size_t from = runtime_error == std::string::npos ? 0 : runtime_error + 14;
-  std::string line = what.substr(from, what.find('\n', from) - from);
-  if (line.empty()) line = "unknown error";
+std::string Cause(const std::string& what) {
+  std::vector<std::string> lines = absl::StrSplit(what, '\n', absl::SkipWhitespace());
+  if (lines.empty()) return "unknown error";
+  // A TorchScript program's error comes last, after its traceback, as "RuntimeError: text" or
+  // "builtins.ValueError: text".
+  const bool traceback = absl::StrContains(lines.front(), "TorchScript interpreter");
+  std::string line = traceback ? lines.back() : lines.front();
+  const size_t colon = line.find("Error: ");
+  if (traceback && colon != std::string::npos) line.erase(0, colon + 7);
   return line;
 }
 

@@ -14,8 +14,8 @@ using prometheus::MetricFamily;
 using prometheus::MetricType;
 using Labels = std::vector<ClientMetric::Label>;
 
-constexpr std::array<const char*, kRefusals> kRefusalNames = {
-    "unknown_model", "not_ready", "queue_full", "invalid", "deadline", "draining"};
+constexpr std::array<const char*, kRefusals> kRefusalNames = {"unknown_model", "not_ready",
+                                                              "queue_full", "invalid", "deadline"};
 constexpr std::array<const char*, 5> kStates = {"UNKNOWN", "LOADING", "READY", "UNLOADING",
                                                 "UNAVAILABLE"};
 

@@ -53,8 +53,8 @@ class ModelMetrics {
 };
 
 // Why a request did not reach a model.
-enum class Refusal { kUnknownModel, kNotReady, kQueueFull, kInvalid, kDeadline, kDraining };
-inline constexpr std::size_t kRefusals = 6;
+enum class Refusal { kUnknownModel, kNotReady, kQueueFull, kInvalid, kDeadline };
+inline constexpr std::size_t kRefusals = 5;
 
 class ServerMetrics final : public prometheus::Collectable {
  public:

@@ -11,6 +11,7 @@ namespace {
 
 template <typename Versions>
 std::string VersionList(const Versions& versions) {
+  if (versions.count(0) > 0) return "none";  // The place of a folder without versions.
   return absl::StrJoin(versions, ", ", [](std::string* out, const auto& entry) {
     absl::StrAppend(out, entry.first);
   });
@@ -28,6 +29,22 @@ absl::Status CheckLabels(const std::vector<std::string>& labels, const ModelSign
   if (labels.empty() || static_cast<int64_t>(labels.size()) == classes) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrCat("labels: ", labels.size(), " lines for ", classes,
                                                  " classes; expected one line for each"));
+}
+
+void LogLoaded(const VersionFolder& folder, const absl::Status& status, Duration load_time) {
+  const std::string version = absl::StrCat(folder.version);
+  if (status.ok()) {
+    Log(Severity::kInfo, "model ready",
+        {{"model", folder.name},
+         {"version", version},
+         {"load_ms", absl::StrCat(Microseconds(load_time) / 1000)}});
+  } else {
+    Log(Severity::kError, "model unavailable",
+        {{"model", folder.name},
+         {"version", version},
+         {"path", folder.ModelFile()},
+         {"reason", std::string(status.message())}});
+  }
 }
 
 }  // namespace
@@ -100,6 +117,8 @@ absl::StatusOr<ModelHandle> Registry::Make(const VersionFolder& folder) {
 
 void Registry::Finish(const VersionFolder& folder, const absl::StatusOr<ModelHandle>& made,
                       Duration load_time) {
+  // The new state and the word of it are one step: two versions of a model may finish side by side.
+  absl::MutexLock telling(&telling_mutex_);
   {
     absl::MutexLock lock(&mutex_);
     VersionStatus& status = models_[folder.name][folder.version];
@@ -112,22 +131,8 @@ void Registry::Finish(const VersionFolder& folder, const absl::StatusOr<ModelHan
       status.reason = std::string(made.status().message());
     }
   }
-  const std::string version = absl::StrCat(folder.version);
-  if (made.ok()) {
-    Log(Severity::kInfo, "model ready",
-        {{"model", folder.name},
-         {"version", version},
-         {"load_ms", absl::StrCat(Microseconds(load_time) / 1000)}});
-    parts_.on_change(folder.name, true);
-  } else {
-    Log(Severity::kError, "model unavailable",
-        {{"model", folder.name},
-         {"version", version},
-         {"path", folder.ModelFile()},
-         {"reason", std::string(made.status().message())}});
-    const auto others = Lookup(folder.name, 0);
-    parts_.on_change(folder.name, others.ok());
-  }
+  LogLoaded(folder, made.status(), load_time);
+  parts_.on_change(folder.name, Lookup(folder.name, 0).ok());
 }
 
 absl::StatusOr<ModelHandle> Registry::Lookup(absl::string_view name, int64_t version) const {

@@ -73,9 +73,10 @@ class Registry {
   void LoadOne(const VersionFolder& folder) ABSL_LOCKS_EXCLUDED(mutex_);
   absl::StatusOr<ModelHandle> Make(const VersionFolder& folder);
   void Finish(const VersionFolder& folder, const absl::StatusOr<ModelHandle>& made,
-              Duration load_time) ABSL_LOCKS_EXCLUDED(mutex_);
+              Duration load_time) ABSL_LOCKS_EXCLUDED(telling_mutex_, mutex_);
 
   const Parts parts_;
+  absl::Mutex telling_mutex_ ABSL_ACQUIRED_BEFORE(mutex_);  // Held while on_change is told.
   mutable absl::Mutex mutex_;
   std::map<std::string, Versions> models_ ABSL_GUARDED_BY(mutex_);
 };

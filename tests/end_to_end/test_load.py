@@ -16,7 +16,7 @@ class SlowDaemon:
 
     def __init__(self, daemon):
         self.daemon = daemon
-        rounds = 500
+        rounds = 5000
         fastest = min(
             daemon.classify("slow", wire.row([rounds])).results[0].times.execute_us
             for _ in range(3)

@@ -126,4 +126,4 @@ def test_status(torchctl):
     shown = json.loads(torchctl("status", "--json").out)
     assert (shown["versions_ready"], shown["versions_total"]) == (6, 7)
     table = torchctl("status")
-    assert table.returncode == 0 and shown["version"] in table.out and "cpu:0" in table.out
+    assert table.returncode == 0 and shown["version"] in table.out and "cpu" in table.out

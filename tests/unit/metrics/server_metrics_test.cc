@@ -86,10 +86,10 @@ TEST(ServerMetricsTest, RefusalsHaveAFixedSetOfSeries) {
   for (int request = 0; request < 100'000; ++request) {
     metrics.refused(Refusal::kUnknownModel).Add();
   }
-  metrics.refused(Refusal::kDraining).Add();
+  metrics.refused(Refusal::kDeadline).Add();
   EXPECT_EQ(Scrape(metrics).size(), before);
   EXPECT_EQ(Sample(metrics, R"(torchd_requests_refused_total{reason="unknown_model"})"), 100'000);
-  EXPECT_EQ(Sample(metrics, R"(torchd_requests_refused_total{reason="draining"})"), 1);
+  EXPECT_EQ(Sample(metrics, R"(torchd_requests_refused_total{reason="deadline"})"), 1);
   EXPECT_EQ(Sample(metrics, R"(torchd_requests_refused_total{reason="queue_full"})"), 0);
 }
 
