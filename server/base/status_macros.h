@@ -20,7 +20,9 @@
 #define TORCHD_JOIN(a, b) TORCHD_JOIN_INNER(a, b)
 #define TORCHD_ASSIGN_OR_RETURN(target, expression) \
   TORCHD_ASSIGN_OR_RETURN_INNER(TORCHD_JOIN(torchd_or_, __LINE__), target, expression)
+// NOLINTBEGIN(bugprone-macro-parentheses): `target` may be a declaration.
 #define TORCHD_ASSIGN_OR_RETURN_INNER(result, target, expression) \
   auto result = (expression);                                     \
   if (!(result).ok()) return std::move(result).status();          \
-  target = *std::move(result) /* NOLINT(bugprone-macro-parentheses): may be a declaration. */
+  target = *std::move(result)
+// NOLINTEND(bugprone-macro-parentheses)

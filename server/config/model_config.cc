@@ -66,9 +66,9 @@ absl::Status ReadText(const Place& place, std::string& target) {
 }
 
 absl::Status ReadFileName(const Place& place, std::string& target) {
-  constexpr absl::string_view expected =
+  constexpr absl::string_view kExpected =
       "the name of a file beside model.yaml, without a folder, of 1..255 bytes";
-  if (!IsScalar(place.node)) return Wrong(place, expected);
+  if (!IsScalar(place.node)) return Wrong(place, kExpected);
   const std::string& name = place.node.text;
   // The last also catches a NUL, which YAML can spell as an escape.
   const bool plain = !name.empty() && name.size() <= 255 && name != "." &&
@@ -76,7 +76,7 @@ absl::Status ReadFileName(const Place& place, std::string& target) {
                      std::none_of(name.begin(), name.end(), [](char c) {
                        return absl::ascii_iscntrl(static_cast<unsigned char>(c));
                      });
-  if (!plain) return Wrong(place, expected);
+  if (!plain) return Wrong(place, kExpected);
   target = name;
   return absl::OkStatus();
 }
@@ -266,10 +266,10 @@ absl::Status ReadPreset(const Place& place, ImageConfig& image) {
 
 absl::Status ReadFilter(const Place& place, ResizeFilter& filter) {
   using Entry = std::pair<absl::string_view, ResizeFilter>;
-  constexpr std::array<Entry, 3> known = {Entry{"nearest", ResizeFilter::kNearest},
-                                          Entry{"bilinear", ResizeFilter::kBilinear},
-                                          Entry{"bicubic", ResizeFilter::kBicubic}};
-  return ReadOneOf(place, known, filter);
+  constexpr std::array<Entry, 3> kKnown = {Entry{"nearest", ResizeFilter::kNearest},
+                                           Entry{"bilinear", ResizeFilter::kBilinear},
+                                           Entry{"bicubic", ResizeFilter::kBicubic}};
+  return ReadOneOf(place, kKnown, filter);
 }
 
 constexpr Field<ImageConfig> kImageFields[] = {

@@ -57,7 +57,7 @@ void AddVersions(const std::string& repository, const std::string& name,
   for (const std::string& text : *versions) {
     int64_t version = 0;
     if (!ParseVersion(text, version)) continue;
-    VersionFolder folder{name, version, model_folder, model_folder + "/" + text, {}};
+    VersionFolder folder{name, version, model_folder, absl::StrCat(model_folder, "/", text), {}};
     std::error_code ignored;
     if (!fs::is_regular_file(folder.ModelFile(), ignored)) {
       folder.status = absl::NotFoundError(absl::StrCat("no model file ", folder.ModelFile()));
@@ -76,7 +76,8 @@ void AddVersions(const std::string& repository, const std::string& name,
 std::string Find(const VersionFolder& folder, const std::string& file) {
   for (const std::string& where : {folder.folder, folder.model_folder}) {
     std::error_code ignored;
-    if (fs::is_regular_file(where + "/" + file, ignored)) return where + "/" + file;
+    std::string path = absl::StrCat(where, "/", file);
+    if (fs::is_regular_file(path, ignored)) return path;
   }
   return "";
 }

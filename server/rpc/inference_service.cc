@@ -24,7 +24,7 @@ class ClassifyReactor final : public grpc::ServerUnaryReactor {
  public:
   void Start(Classifier& classifier, ClassifyCall call, v1::ClassifyResponse& response) {
     call.cancelled = &cancelled_;
-    classifier.Start(std::move(call), [this, &response](ClassifyAnswer answer) {
+    classifier.Start(std::move(call), [this, &response](const ClassifyAnswer& answer) {
       if (answer.status.ok()) ToWire(answer, response);
       Finish(ToWire(answer.status));
     });

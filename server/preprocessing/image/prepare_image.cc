@@ -119,8 +119,11 @@ Taps AntialiasTaps(const Axis& axis, bool bicubic) {
   std::vector<double> weights;
   for (int i = 0; i < axis.count; ++i) {
     const double center = (static_cast<double>(axis.first + i) + 0.5) * scale;
+    // Pillow's rounding: towards zero after adding a half.
+    // NOLINTBEGIN(bugprone-incorrect-roundings)
     const int first = std::max(static_cast<int>(center - support + 0.5), 0);
     const int end = std::min(static_cast<int>(center + support + 0.5), axis.size);
+    // NOLINTEND(bugprone-incorrect-roundings)
     weights.clear();
     for (int x = first; x < end; ++x) {
       const double distance = (x - center + 0.5) * inverse;

@@ -76,7 +76,7 @@ class ClassifierTest : public ::testing::Test {
 
   // Runs `body` while the one executor and the one preprocessing thread are busy.
   void WhileBusy(const std::function<void()>& body) {
-    absl::Notification executor_busy, pool_busy, go;
+    absl::Notification executor_busy, pool_busy, pool_free, go;
     std::thread warming([&] {
       executors_.RunOnEach([&] {
         executor_busy.Notify();
@@ -86,11 +86,13 @@ class ClassifierTest : public ::testing::Test {
     ASSERT_TRUE(pool_.Submit([&] {
       pool_busy.Notify();
       go.WaitForNotification();
+      pool_free.Notify();  // Until here it looks at `go`.
     }));
     executor_busy.WaitForNotification();
     pool_busy.WaitForNotification();
     body();
     go.Notify();
+    pool_free.WaitForNotification();
     warming.join();
   }
 
