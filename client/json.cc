@@ -90,6 +90,8 @@ Json ModelJson(const v1::ModelVersion& model) {
 
 }  // namespace
 
+bool IsUtf8(const std::string& text) { return Json::parse(Dump(text)) == Json(text); }
+
 std::string ClassifyJson(const std::vector<InputResult>& results) {
   Json json = Json::array();
   for (const InputResult& result : results) json.push_back(InputJson(result));

@@ -16,6 +16,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "client/arguments.h"
 #include "client/help.h"
@@ -77,8 +78,13 @@ absl::StatusOr<std::string> ReadInput(const std::string& path) {
 
 // What is sent for `input`.
 absl::StatusOr<std::string> Content(const Arguments& arguments, const std::string& input) {
-  if (arguments.text && input != "-") return input;
-  return ReadInput(input);
+  absl::StatusOr<std::string> content = input;
+  if (!arguments.text || input == "-") content = ReadInput(input);
+  if (arguments.text && content.ok() && !IsUtf8(*content)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--text '", absl::CHexEscape(*content), "' is no UTF-8"));
+  }
+  return content;
 }
 
 // So that a mistyped name stops a long run before its first call, not in the middle.

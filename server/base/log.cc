@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "server/base/utf8.h"
 
 namespace torchd {
 namespace {
@@ -43,10 +44,19 @@ std::string UtcNow() {
                          utc.tm_mday, utc.tm_hour, utc.tm_min, utc.tm_sec, micros);
 }
 
-// Quotes and control characters escaped; a client's bytes cannot forge a line.
+// Quotes and control characters escaped; a client's bytes cannot forge a line. What is no UTF-8
+// comes out as U+FFFD, since readers of JSON refuse the whole line otherwise.
 void AppendQuoted(std::string& line, absl::string_view text) {
   line += '"';
-  for (const char c : text) {
+  while (!text.empty()) {
+    const size_t length = Utf8Length(text);
+    if (length != 1) {
+      line += length == 0 ? "\xEF\xBF\xBD" : std::string(text.substr(0, length));
+      text.remove_prefix(length == 0 ? 1 : length);
+      continue;
+    }
+    const char c = text.front();
+    text.remove_prefix(1);
     const auto byte = static_cast<unsigned char>(c);
     if (c == '"' || c == '\\') {
       line += '\\';
@@ -66,7 +76,7 @@ bool NeedsQuotes(absl::string_view text) {
   if (text.empty()) return true;
   for (const char c : text) {
     const auto byte = static_cast<unsigned char>(c);
-    if (byte <= 0x20 || byte == 0x7f || c == '"' || c == '\\' || c == '=') return true;
+    if (byte <= 0x20 || byte >= 0x7f || c == '"' || c == '\\' || c == '=') return true;
   }
   return false;
 }

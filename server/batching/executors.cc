@@ -106,8 +106,10 @@ void Executors::Run(Request& request) {
   times.batch_rows = 1;
   const RowInputs* row = &request.inputs;
   std::vector<Tensor> outputs;
+  rows_running_.fetch_add(1, std::memory_order_relaxed);
   const absl::Status ran = request.model->Run(absl::MakeConstSpan(&row, 1), outputs);
   times.finished = clock_.Now();
+  rows_running_.fetch_sub(1, std::memory_order_relaxed);
   rows_run_.fetch_add(1, std::memory_order_relaxed);
   request.done(ran, ran.ok() ? FirstRows(outputs) : std::vector<TensorView>(), times);
 }

@@ -47,6 +47,7 @@ class Executors {
   void RunOnEach(const std::function<void()>& task) ABSL_LOCKS_EXCLUDED(mutex_);
 
   int rows_waiting() const ABSL_LOCKS_EXCLUDED(mutex_);
+  int rows_running() const { return rows_running_.load(std::memory_order_relaxed); }
   int64_t rows_run() const { return rows_run_.load(std::memory_order_relaxed); }
   const Options& options() const { return options_; }
 
@@ -57,6 +58,7 @@ class Executors {
 
   const Options options_;
   const Clock& clock_;
+  std::atomic<int> rows_running_{0};
   std::atomic<int64_t> rows_run_{0};
 
   mutable absl::Mutex mutex_;

@@ -69,12 +69,29 @@ absl::Status CheckTensor(const TensorSpec& spec, TensorView& view) {
         absl::StrCat("input '", spec.name, "': expected shape ", ShapeText(spec.shape),
                      " (or with a leading 1), got ", ShapeText(given)));
   }
+  if (std::any_of(given.begin(), given.end(), [](int64_t size) { return size < 1; })) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "input '", spec.name, "': got shape ", ShapeText(given), ", expected sizes of at least 1"));
+  }
   const auto bytes = BytesOf(view.type, view.shape);
-  if (!bytes || *bytes != view.bytes || view.bytes == 0) {
+  if (!bytes || *bytes != view.bytes) {
     return absl::InvalidArgumentError(absl::StrCat(
         "input '", spec.name, "': shape ", ShapeText(given), " of ", Name(view.type), " needs ",
-        bytes ? absl::StrCat(std::max<size_t>(*bytes, SizeOf(view.type))) : "too many",
-        " bytes, got ", view.bytes));
+        bytes ? absl::StrCat(*bytes) : "too many", " bytes, got ", view.bytes));
+  }
+  return absl::OkStatus();
+}
+
+// Tokens that come ready-made are as many as those of a text may be: the work grows with their
+// square.
+absl::Status CheckTokens(const ModelConfig& config, const TensorSpec& spec,
+                         const TensorView& view) {
+  if (!config.text) return absl::OkStatus();
+  for (size_t i = 0; i < spec.shape.size(); ++i) {
+    if (spec.shape[i] != -1 || view.shape[i] <= config.text->tokens_max) continue;
+    return absl::InvalidArgumentError(absl::StrCat("input '", spec.name, "': got ", view.shape[i],
+                                                   " tokens, at most ", config.text->tokens_max,
+                                                   " (text.tokens_max of the model)"));
   }
   return absl::OkStatus();
 }
@@ -108,6 +125,7 @@ absl::StatusOr<RowInputs> MatchInputs(const TensorItem& tensors, const Servable&
     given[index] = true;
     row[index] = tensor.view;
     TORCHD_RETURN_IF_ERROR(CheckTensor(specs[index], row[index]));
+    TORCHD_RETURN_IF_ERROR(CheckTokens(servable.config, specs[index], row[index]));
   }
   for (size_t i = 0; i < specs.size(); ++i) {
     if (!given[i]) {

@@ -56,14 +56,14 @@ class Classifier::Flight : public std::enable_shared_from_this<Flight> {
 
   void StartItem(size_t i) {
     const ClassifyItem& item = call_.items[i];
-    if (const auto* status = std::get_if<absl::Status>(&item)) return FinishItem(i, *status);
+    if (const auto* status = std::get_if<absl::Status>(&item)) return Refuse(i, *status);
     if (const auto* tensors = std::get_if<TensorItem>(&item)) {
       auto row = MatchInputs(*tensors, *servable_);
-      if (!row.ok()) return FinishItem(i, row.status());
+      if (!row.ok()) return Refuse(i, row.status());
       return SubmitRow(i, *std::move(row));
     }
     const absl::Status takes = CheckTakes(item);
-    if (!takes.ok()) return FinishItem(i, takes);
+    if (!takes.ok()) return Refuse(i, takes);
     if (!parts_.preprocessing.Submit([self = shared_from_this(), i] { self->Prepare(i); })) {
       Refuse(i, absl::ResourceExhaustedError("the preprocessing queue is full"));
     }
@@ -100,7 +100,7 @@ class Classifier::Flight : public std::enable_shared_from_this<Flight> {
                         : servable_->preprocessor.FromText(std::get<TextItem>(item).text);
     items_[i].answer.times.preprocess = parts_.clock.Now() - call_.arrival;
     servable_->metrics.preprocess.Observe(items_[i].answer.times.preprocess);
-    if (!prepared.ok()) return FinishItem(i, prepared.status());
+    if (!prepared.ok()) return Refuse(i, prepared.status());
     items_[i].prepared = *std::move(prepared);
     RowInputs row;
     for (const Tensor& tensor : items_[i].prepared) row.push_back(tensor.View());
@@ -135,6 +135,8 @@ class Classifier::Flight : public std::enable_shared_from_this<Flight> {
     if (times.batch_rows > 0) {
       servable_->metrics.execute.Observe(answer.times.execute);
       servable_->metrics.batch_rows.Observe(times.batch_rows);
+    } else if (status.code() == absl::StatusCode::kDeadlineExceeded) {
+      return Refuse(i, status);
     }
     absl::Status made = status;
     if (made.ok()) made = MakeClasses(outputs, answer);

@@ -1,5 +1,6 @@
 #include "server/config/server_config.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstddef>
 #include <cstdio>
@@ -162,6 +163,33 @@ absl::StatusOr<CommandLine> ParseCommandLine(const std::vector<std::string>& arg
         "PATH, the variable TORCHD_MODEL_REPOSITORY, or model_repository in the config file");
   }
   return result;
+}
+
+int ThreadsPerExecutor(const ServerConfig& config, int cores) {
+  if (config.threads_per_executor > 0) return config.threads_per_executor;
+  return std::max(1, cores / config.cpu_executors);
+}
+
+absl::Status CheckServerConfig(const ServerConfig& config, int cores) {
+  // More OpenMP threads than cores and every barrier in LibTorch becomes a sleep.
+  const int each = ThreadsPerExecutor(config, cores);
+  if (each * config.cpu_executors > cores) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("cpu_executors ", config.cpu_executors, " x threads_per_executor ", each,
+                     " makes ", each * config.cpu_executors, " threads; this machine has ", cores,
+                     " cores, and more threads than cores slow all of them down"));
+  }
+  if (config.grpc_address == config.http_address && !absl::EndsWith(config.grpc_address, ":0")) {
+    return absl::InvalidArgumentError(absl::StrCat("grpc_address and http_address are both \"",
+                                                   config.grpc_address,
+                                                   "\", expected two different ones"));
+  }
+  if (absl::StartsWith(config.http_address, "[")) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("http_address is \"", config.http_address,
+                     "\", expected HOST:PORT with a name or an IPv4 address"));
+  }
+  return absl::OkStatus();
 }
 
 std::string PrintConfig(const ServerConfig& config) {

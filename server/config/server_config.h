@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
 namespace torchd {
@@ -20,7 +21,7 @@ struct ServerConfig {
   std::string log_format = "text";              // text, json.
   int cpu_executors = 1;                        // 1..64.
   int threads_per_executor = 0;                 // OpenMP threads; 0: all cores / executors.
-  int rows_waiting_max = 256;                   // 1..1'000'000, per executor; beyond: refused.
+  int rows_waiting_max = 256;                   // 1..1'000'000, per device; beyond: refused.
   int preprocess_threads = 0;                   // 0: as many as cores; at most 256.
   int load_threads = 2;                         // 1..64, models loading side by side.
   int message_bytes_max = 64 * 1024 * 1024;     // 1024..1 GiB-1, of one gRPC message.
@@ -41,6 +42,13 @@ struct CommandLine {
 // INVALID_ARGUMENT names the setting, the value and what was expected.
 absl::StatusOr<CommandLine> ParseCommandLine(const std::vector<std::string>& arguments,
                                              const std::vector<std::string>& environment);
+
+// Executors for which this is 0 share the cores evenly.
+int ThreadsPerExecutor(const ServerConfig& config, int cores);
+
+// What no setting alone can tell: INVALID_ARGUMENT naming the settings that contradict each other
+// or the machine.
+absl::Status CheckServerConfig(const ServerConfig& config, int cores);
 
 // The settings as a YAML file that --config takes.
 std::string PrintConfig(const ServerConfig& config);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstdio>
 #include <optional>
 #include <thread>
 #include <utility>
@@ -29,30 +30,17 @@
 namespace torchd {
 namespace {
 
+constexpr auto kQuiet = std::chrono::milliseconds(50);
+constexpr auto kRefusingMax = std::chrono::milliseconds(500);
+
 int Cores() { return std::max(1, static_cast<int>(std::thread::hardware_concurrency())); }
-
-// Together the executors never have more threads than there are cores.
-int ThreadsPerExecutor(const ServerConfig& config) {
-  if (config.threads_per_executor > 0) return config.threads_per_executor;
-  return std::max(1, Cores() / config.cpu_executors);
-}
-
-// More OpenMP threads than cores and every barrier in LibTorch becomes a sleep.
-absl::Status CheckThreads(const ServerConfig& config) {
-  const int threads = ThreadsPerExecutor(config) * config.cpu_executors;
-  if (threads <= Cores()) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      absl::StrCat("cpu_executors ", config.cpu_executors, " x threads_per_executor ",
-                   ThreadsPerExecutor(config), " makes ", threads, " threads; this machine has ",
-                   Cores(), " cores, and more threads than cores slow all of them down"));
-}
 
 Executors::Options ExecutorOptions(const ServerConfig& config) {
   Executors::Options options;
   options.device = "cpu";
   options.threads = config.cpu_executors;
   options.queue.rows_waiting_max = config.rows_waiting_max;
-  options.prepare_thread = [threads = ThreadsPerExecutor(config)] {
+  options.prepare_thread = [threads = ThreadsPerExecutor(config, Cores())] {
     PrepareExecutorThread(threads);
   };
   return options;
@@ -144,6 +132,19 @@ struct Daemon::Parts {
     return states;
   }
 
+  // A call that arrives while gRPC shuts down gets CANCELLED from it, which callers do not try
+  // again. So they are told UNAVAILABLE first, until they have understood.
+  void RefuseUntilQuiet() {
+    inference_service.Refuse();
+    const Instant end = clock.Now() + kRefusingMax;
+    int64_t before = -1;
+    for (int64_t calls = 0; calls != before && clock.Now() < end;) {
+      before = inference_service.calls();
+      std::this_thread::sleep_for(kQuiet);
+      calls = inference_service.calls();
+    }
+  }
+
   void FillStatus(v1::GetServerStatusResponse& status) {
     status.set_version(TORCHD_VERSION);
     status.set_libtorch_version(LibTorchVersion());
@@ -152,9 +153,10 @@ struct Daemon::Parts {
     CountItems(status);
     v1::ExecutorStatus& executor = *status.add_executors();
     executor.set_name("cpu");
-    executor.set_threads(ThreadsPerExecutor(config) * config.cpu_executors);
+    executor.set_threads(ThreadsPerExecutor(config, Cores()) * config.cpu_executors);
     executor.set_rows_waiting(executors.rows_waiting());
     executor.set_rows_waiting_max(config.rows_waiting_max);
+    executor.set_rows_running(executors.rows_running());
     executor.set_rows_run(executors.rows_run());
   }
 
@@ -188,44 +190,65 @@ struct Daemon::Parts {
   AdminService admin_service;
   std::unique_ptr<RpcServer> rpc;
   std::unique_ptr<HttpServer> http;
+  std::thread loading;
 };
 
 absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(const ServerConfig& config) {
   TORCHD_ASSIGN_OR_RETURN(const std::vector<VersionFolder> folders,
                           ScanRepository(config.model_repository));
-  TORCHD_RETURN_IF_ERROR(CheckThreads(config));
+  TORCHD_RETURN_IF_ERROR(CheckServerConfig(config, Cores()));
+  if (!config.address_file.empty()) TORCHD_RETURN_IF_ERROR(PrepareAddressFile(config.address_file));
   RpcServer::PrepareProcess();
   auto parts = std::make_unique<Parts>(config);
+  parts->registry.Expect(folders);  // A call that comes early finds a model that is not ready.
   TORCHD_ASSIGN_OR_RETURN(parts->rpc,
                           RpcServer::Start({config.grpc_address, config.message_bytes_max},
                                            {&parts->inference_service, &parts->admin_service}));
   TORCHD_ASSIGN_OR_RETURN(parts->http, HttpServer::Start(config.http_address, parts->Sources()));
-  parts->registry.LoadAll(folders, config.load_threads);
-  parts->loaded = true;
-  parts->rpc->SetServing("", true);
+  parts->loading = std::thread([&loading = *parts, folders] {
+    loading.registry.LoadAll(folders, loading.config.load_threads);
+    loading.loaded = true;
+  });
+  return absl::WrapUnique(new Daemon(std::move(parts)));
+}
+
+bool Daemon::loaded() const { return parts_->loaded; }
+
+absl::Status Daemon::Announce() {
+  for (const char* service : {"", "torchd.v1.InferenceService"}) {
+    parts_->rpc->SetServing(service, true);
+  }
+  const ServerConfig& config = parts_->config;
   if (!config.address_file.empty()) {
     TORCHD_RETURN_IF_ERROR(
-        WriteAddressFile(config.address_file, {parts->rpc->address(), parts->http->address()}));
+        WriteAddressFile(config.address_file, {parts_->rpc->address(), parts_->http->address()}));
   }
   Log(Severity::kInfo, "serving",
-      {{"grpc", parts->rpc->address()},
-       {"http", parts->http->address()},
+      {{"grpc", parts_->rpc->address()},
+       {"http", parts_->http->address()},
        {"repository", config.model_repository}});
-  return absl::WrapUnique(new Daemon(std::move(parts)));
+  return absl::OkStatus();
 }
 
 Daemon::Daemon(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
 
-Daemon::~Daemon() = default;
+Daemon::~Daemon() {
+  parts_->registry.StopLoading();
+  parts_->loading.join();
+}
 
 void Daemon::Drain() {
+  const ServerConfig& config = parts_->config;
   parts_->draining = true;
+  parts_->registry.StopLoading();
   parts_->rpc->SetNeverServing();
+  if (!config.address_file.empty()) std::remove(config.address_file.c_str());
   Log(Severity::kInfo, "draining",
-      {{"delay_ms", absl::StrCat(parts_->config.drain_delay_ms)},
-       {"limit_ms", absl::StrCat(parts_->config.drain_limit_ms)}});
-  std::this_thread::sleep_for(std::chrono::milliseconds(parts_->config.drain_delay_ms));
-  parts_->rpc->Shutdown(std::chrono::milliseconds(parts_->config.drain_limit_ms));
+      {{"delay_ms", absl::StrCat(config.drain_delay_ms)},
+       {"limit_ms", absl::StrCat(config.drain_limit_ms)}});
+  std::this_thread::sleep_for(std::chrono::milliseconds(config.drain_delay_ms));
+  parts_->RefuseUntilQuiet();
+  parts_->rpc->Shutdown(std::chrono::milliseconds(config.drain_limit_ms));
   Log(Severity::kInfo, "drained");
 }
 

@@ -12,11 +12,19 @@ namespace torchd {
 
 class Daemon {
  public:
-  // Listens, loads the repository, and serves. An error names the setting that cannot be honoured.
+  // Listens and begins to load the repository. An error names the setting that cannot be honoured.
   static absl::StatusOr<std::unique_ptr<Daemon>> Start(const ServerConfig& config);
+
+  // Waits for the loads that have begun.
   ~Daemon();
 
-  // NOT_SERVING first, still answering for drain_delay; then takes no new calls, answers those in
+  // Every version of the repository is ready or has failed.
+  bool loaded() const;
+
+  // Tells the world that this server serves: health, address file, log. Requires: loaded().
+  absl::Status Announce();
+
+  // NOT_SERVING first, still answering for drain_delay; then refuses new calls and answers those in
   // flight for at most drain_limit.
   void Drain();
 

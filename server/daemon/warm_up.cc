@@ -2,32 +2,16 @@
 
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/types/span.h"
+#include "server/inference/trial_row.h"
 
 namespace torchd {
-namespace {
-
-constexpr int64_t kAnyLength = 16;  // Stands for -1.
-
-std::vector<Tensor> Zeros(const ModelSignature& signature) {
-  std::vector<Tensor> row;
-  for (const TensorSpec& input : signature.inputs) {
-    Tensor tensor;
-    tensor.type = input.type;
-    for (const int64_t size : input.shape) tensor.shape.push_back(size < 0 ? kAnyLength : size);
-    tensor.bytes.resize(BytesOf(tensor.type, tensor.shape).value_or(0));
-    row.push_back(std::move(tensor));
-  }
-  return row;
-}
-
-}  // namespace
-
 absl::Status WarmUp(Model& model, Executors& executors, int runs) {
-  const std::vector<Tensor> zeros = Zeros(model.signature());
+  const std::vector<Tensor> ones = TrialRow(model.signature().inputs);
   RowInputs row;
-  for (const Tensor& tensor : zeros) row.push_back(tensor.View());
+  for (const Tensor& tensor : ones) row.push_back(tensor.View());
   absl::Mutex mutex;
   absl::Status first_error;
   executors.RunOnEach([&] {
@@ -37,7 +21,7 @@ absl::Status WarmUp(Model& model, Executors& executors, int runs) {
       const absl::Status ran = model.Run(absl::MakeConstSpan(&rows, 1), outputs);
       if (ran.ok()) continue;
       absl::MutexLock lock(&mutex);
-      first_error.Update(ran);
+      first_error.Update(absl::Status(ran.code(), absl::StrCat("warming up: ", ran.message())));
       return;
     }
   });

@@ -2,6 +2,7 @@
 
 #include <torch/script.h>
 
+#include <algorithm>
 #include <cstring>
 #include <filesystem>
 #include <utility>
@@ -14,11 +15,10 @@
 #include "server/base/log.h"
 #include "server/base/status_macros.h"
 #include "server/execution/catch_torch.h"
+#include "server/inference/trial_row.h"
 
 namespace torchd {
 namespace {
-
-constexpr int64_t kTrialLength = 16;  // Stands for -1 in a trial run.
 
 c10::ScalarType ToTorch(DataType type) {
   switch (type) {
@@ -97,6 +97,16 @@ Tensor ToHost(const at::Tensor& tensor) {
   return host;
 }
 
+// "'ids' [16], 'mask' [16]"
+std::string ShapesText(const ModelSignature& signature, const RowInputs& row) {
+  std::string text;
+  for (size_t i = 0; i < row.size(); ++i) {
+    absl::StrAppend(&text, i == 0 ? "" : ", ", "'", signature.inputs[i].name, "' ",
+                    ShapeText(row[i].shape));
+  }
+  return text;
+}
+
 class LoadedTorchModel final : public Model {
  public:
   LoadedTorchModel(torch::jit::Module module, ModelSignature signature)
@@ -116,7 +126,7 @@ class LoadedTorchModel final : public Model {
       }
       return true;
     });
-    TORCHD_RETURN_IF_ERROR(ran.status());
+    if (!ran.ok()) return Explained(ran.status(), *rows[0]);
     return CheckOutputs(rows.size(), outputs);
   }
 
@@ -130,6 +140,19 @@ class LoadedTorchModel final : public Model {
   }
 
  private:
+  // Where the model says which sizes it takes, a request never gets here with others, so a failure
+  // is the model's own. Where any size goes, the first to suspect is what the request chose.
+  absl::Status Explained(const absl::Status& ran, const RowInputs& row) const {
+    const bool any_size = std::any_of(
+        signature_.inputs.begin(), signature_.inputs.end(), [](const TensorSpec& input) {
+          return std::find(input.shape.begin(), input.shape.end(), -1) != input.shape.end();
+        });
+    if (!any_size || ran.code() != absl::StatusCode::kInternal) return ran;
+    return absl::InvalidArgumentError(
+        absl::StrCat("the model does not take these inputs: ", ShapesText(signature_, row), ": ",
+                     ran.message()));
+  }
+
   // A model may give other shapes than in its trial run; rows must still be rows.
   static absl::Status CheckOutputs(size_t rows, const std::vector<Tensor>& outputs) {
     for (const Tensor& output : outputs) {
@@ -204,28 +227,6 @@ absl::StatusOr<std::vector<TensorSpec>> InputsOf(const torch::jit::Module& modul
   return inputs;
 }
 
-// A row of ones: a value that every vocabulary and every mask knows.
-std::vector<Tensor> TrialRow(const std::vector<TensorSpec>& inputs) {
-  std::vector<Tensor> row;
-  for (const TensorSpec& input : inputs) {
-    Tensor tensor;
-    tensor.type = input.type;
-    for (const int64_t size : input.shape) tensor.shape.push_back(size < 0 ? kTrialLength : size);
-    const size_t size = SizeOf(input.type);
-    tensor.bytes.assign(BytesOf(input.type, tensor.shape).value_or(0), 0);
-    const float one = 1;
-    for (size_t at = 0; at < tensor.bytes.size(); at += size) {
-      if (input.type == DataType::kFloat32) {
-        std::memcpy(tensor.bytes.data() + at, &one, sizeof one);
-      } else {
-        tensor.bytes[at] = 1;  // Little-endian.
-      }
-    }
-    row.push_back(std::move(tensor));
-  }
-  return row;
-}
-
 absl::Status CheckScores(const std::vector<Tensor>& outputs) {
   const Tensor& scores = outputs[0];
   if (scores.type == DataType::kFloat32 && scores.shape.size() == 2 && scores.shape[1] > 0) {
@@ -265,7 +266,8 @@ absl::StatusOr<std::unique_ptr<Model>> TorchModel::Load(const std::string& path,
   const absl::Status ran = model->Run(absl::MakeConstSpan(&rows, 1), outputs);
   if (!ran.ok()) {
     return absl::Status(ran.code(),
-                        absl::StrCat("trial run with the declared inputs failed: ", ran.message()));
+                        absl::StrCat("trial run with ", ShapesText(model->signature(), row),
+                                     " failed: ", ran.message()));
   }
   TORCHD_RETURN_IF_ERROR(CheckScores(outputs));
   model->LearnOutputs(outputs);

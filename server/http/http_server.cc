@@ -36,8 +36,13 @@ struct HttpServer::Context {
 
 namespace {
 
+// A client that connects and says nothing holds a thread until the timeout; probes must get through
+// all the same.
+constexpr char kThreads[] = "16";
+constexpr char kTimeoutMs[] = "2000";
+
 struct HostAndPort {
-  std::string host;  // With its brackets, if it is an IPv6 address.
+  std::string host;
   int port = 0;
 };
 
@@ -53,6 +58,10 @@ absl::StatusOr<HostAndPort> ParseAddress(const std::string& address) {
         absl::StrCat("HTTP address \"", address, "\" is not HOST:PORT with a port of 0 to 65535"));
   }
   result.host = address.substr(0, colon);
+  if (absl::StartsWith(result.host, "[")) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "HTTP address \"", address, "\": HTTP is served on IPv4 only, expected HOST:PORT"));
+  }
   return result;
 }
 
@@ -79,12 +88,14 @@ std::string Header(const HttpReply& reply) {
                       "\r\nConnection: close\r\n\r\n");
 }
 
-// "cannot bind to 127.0.0.1:8000: 98 (Address already in use)" -> "address already in use".
+// "cannot bind to 127.0.0.1:8000: 98 (Address already in use)" -> "address already in use". Other
+// complaints say nothing to a reader.
 std::string ReasonOf(const std::string& complaint) {
   const std::size_t open = complaint.rfind('(');
   const std::size_t close = complaint.rfind(')');
-  if (open == std::string::npos || close == std::string::npos || close <= open + 1) {
-    return complaint.empty() ? "the web server does not start" : complaint;
+  if (open == std::string::npos || open < 2 || !absl::ascii_isdigit(complaint[open - 2]) ||
+      close == std::string::npos || close <= open + 1) {
+    return "the host is no IPv4 address and no name that resolves to one";
   }
   std::string reason = complaint.substr(open + 1, close - open - 1);
   reason[0] = absl::ascii_tolower(reason[0]);
@@ -166,11 +177,11 @@ absl::Status HttpServer::Listen(const std::string& host, int port) {
   const char* options[] = {"listening_ports",
                            wanted.c_str(),
                            "num_threads",
-                           "4",
+                           kThreads,
                            "max_request_size",
                            "8192",
                            "request_timeout_ms",
-                           "10000",
+                           kTimeoutMs,
                            "enable_keep_alive",
                            "no",
                            "enable_directory_listing",
@@ -188,7 +199,7 @@ absl::Status HttpServer::Listen(const std::string& host, int port) {
   if (server_ == nullptr) {
     absl::MutexLock lock(&context_->mutex);
     return absl::UnavailableError(
-        absl::StrCat("cannot listen on ", wanted, ": ", ReasonOf(context_->complaint)));
+        absl::StrCat("cannot listen on ", wanted, " for HTTP: ", ReasonOf(context_->complaint)));
   }
   mg_server_port ports[1] = {};
   if (mg_get_server_ports(server_, 1, ports) != 1) {

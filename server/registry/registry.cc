@@ -73,14 +73,16 @@ std::vector<std::string> Takes(const Servable& servable) {
   return takes;
 }
 
-void Registry::LoadAll(const std::vector<VersionFolder>& folders, int threads) {
-  {
-    absl::MutexLock lock(&mutex_);
-    for (const VersionFolder& folder : folders) {
-      models_[folder.name][folder.version] = {folder.name, folder.version, VersionState::kUnknown,
-                                              "",          nullptr,        Duration(0)};
-    }
+void Registry::Expect(const std::vector<VersionFolder>& folders) {
+  absl::MutexLock lock(&mutex_);
+  for (const VersionFolder& folder : folders) {
+    models_[folder.name][folder.version] = {folder.name, folder.version, VersionState::kUnknown,
+                                            "",          nullptr,        Duration(0)};
   }
+}
+
+void Registry::LoadAll(const std::vector<VersionFolder>& folders, int threads) {
+  Expect(folders);
   ThreadPool pool("load", {threads, static_cast<int>(folders.size())});
   for (const VersionFolder& folder : folders) {
     const bool submitted = pool.Submit([this, &folder] { LoadOne(folder); });
@@ -89,6 +91,7 @@ void Registry::LoadAll(const std::vector<VersionFolder>& folders, int threads) {
 }
 
 void Registry::LoadOne(const VersionFolder& folder) {
+  if (stopping_) return;
   parts_.prepare_thread();
   const Instant start = parts_.clock->Now();
   {

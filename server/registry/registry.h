@@ -4,6 +4,7 @@
 // Ownership: a handle keeps its version alive.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <map>
 #include <memory>
@@ -55,9 +56,15 @@ class Registry {
   // Borrows metrics and clock of `parts`; they outlive the registry.
   explicit Registry(Parts parts) : parts_(std::move(parts)) {}
 
-  // Loads all versions, `threads` at a time; returns when each is READY or UNAVAILABLE. A version
-  // that fails does not stop the others.
+  // From now on these are known, though not ready.
+  void Expect(const std::vector<VersionFolder>& folders) ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // Loads what is expected, `threads` at a time; returns when each is READY or UNAVAILABLE. A
+  // version that fails does not stop the others.
   void LoadAll(const std::vector<VersionFolder>& folders, int threads);
+
+  // Loads that have not begun never will.
+  void StopLoading() { stopping_ = true; }
 
   // `name` may be empty when there is one model. `version` 0: the highest that is ready.
   // NOT_FOUND: no such model or version (the versions there are are named). UNAVAILABLE: not ready.
@@ -76,6 +83,7 @@ class Registry {
               Duration load_time) ABSL_LOCKS_EXCLUDED(telling_mutex_, mutex_);
 
   const Parts parts_;
+  std::atomic<bool> stopping_{false};
   absl::Mutex telling_mutex_ ABSL_ACQUIRED_BEFORE(mutex_);  // Held while on_change is told.
   mutable absl::Mutex mutex_;
   std::map<std::string, Versions> models_ ABSL_GUARDED_BY(mutex_);

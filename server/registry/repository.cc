@@ -7,10 +7,12 @@
 #include <utility>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "server/base/status_macros.h"
+#include "server/base/utf8.h"
 
 namespace torchd {
 namespace {
@@ -47,7 +49,8 @@ void AddVersions(const std::string& repository, const std::string& name,
                  std::vector<VersionFolder>& folders) {
   const std::string model_folder = repository + "/" + name;
   const auto unusable = [&](absl::Status why) {
-    folders.push_back({name, 0, model_folder, model_folder, std::move(why)});
+    // A name outside the grammar need not even be text.
+    folders.push_back({absl::CHexEscape(name), 0, model_folder, model_folder, std::move(why)});
   };
   const absl::Status grammar = CheckModelName(name);
   if (!grammar.ok()) return unusable(grammar);
@@ -107,6 +110,26 @@ std::vector<std::string> Lines(const std::string& text) {
   return lines;
 }
 
+// Labels travel in messages that hold text only. A file that was named must be there; the usual one
+// may be absent.
+absl::StatusOr<std::vector<std::string>> ReadLabels(const VersionFolder& folder,
+                                                    const std::string& name) {
+  const std::string path = Find(folder, name);
+  if (path.empty()) {
+    if (name == ModelConfig().labels) return std::vector<std::string>();
+    return absl::NotFoundError(
+        absl::StrCat("labels: no file ", name, " in ", folder.folder, " or ", folder.model_folder));
+  }
+  TORCHD_ASSIGN_OR_RETURN(const std::string text, ReadText(path));
+  std::vector<std::string> labels = Lines(text);
+  for (size_t i = 0; i < labels.size(); ++i) {
+    if (IsUtf8(labels[i])) continue;
+    return absl::InvalidArgumentError(absl::StrCat(path, ":", i + 1, ": expected UTF-8, got \"",
+                                                   absl::CHexEscape(labels[i]), "\""));
+  }
+  return labels;
+}
+
 }  // namespace
 
 absl::Status CheckModelName(absl::string_view name) {
@@ -149,11 +172,7 @@ absl::StatusOr<VersionFiles> ReadVersionFiles(const VersionFolder& folder) {
                         absl::StrCat(config_path, ": ", config.status().message()));
   }
   files.config = *std::move(config);
-  const std::string labels_path = Find(folder, files.config.labels);
-  if (!labels_path.empty()) {
-    TORCHD_ASSIGN_OR_RETURN(const std::string labels, ReadText(labels_path));
-    files.labels = Lines(labels);
-  }
+  TORCHD_ASSIGN_OR_RETURN(files.labels, ReadLabels(folder, files.config.labels));
   if (files.config.text) {
     const std::string path = Find(folder, files.config.text->vocabulary);
     if (path.empty()) {

@@ -43,6 +43,12 @@ grpc::ServerUnaryReactor* InferenceService::Classify(grpc::CallbackServerContext
                                                      const v1::ClassifyRequest* request,
                                                      v1::ClassifyResponse* response) {
   const Instant now = clock_.Now();
+  calls_.fetch_add(1, std::memory_order_relaxed);
+  if (refusing_.load(std::memory_order_relaxed)) {
+    grpc::ServerUnaryReactor* refused = context->DefaultReactor();
+    refused->Finish({grpc::StatusCode::UNAVAILABLE, "the server is shutting down"});
+    return refused;
+  }
   ClassifyCall call = FromWire(*request);
   call.arrival = now;
   call.deadline = DeadlineOf(*context, now);

@@ -4,6 +4,9 @@
 // Ownership: borrows the classifier, which outlives the server.
 #pragma once
 
+#include <atomic>
+#include <cstdint>
+
 #include "server/base/clock.h"
 #include "server/classify/classifier.h"
 #include "torchd/v1/inference.grpc.pb.h"
@@ -19,7 +22,15 @@ class InferenceService final : public v1::InferenceService::CallbackService {
                                      const v1::ClassifyRequest* request,
                                      v1::ClassifyResponse* response) override;
 
+  // From now on every call is answered UNAVAILABLE.
+  void Refuse() { refusing_.store(true, std::memory_order_relaxed); }
+
+  // That ever came.
+  int64_t calls() const { return calls_.load(std::memory_order_relaxed); }
+
  private:
+  std::atomic<bool> refusing_{false};
+  std::atomic<int64_t> calls_{0};
   Classifier& classifier_;
   const Clock& clock_;
 };

@@ -1,5 +1,6 @@
 #include "server/rpc/rpc_server.h"
 
+#include <google/protobuf/stubs/logging.h>
 #include <grpc/support/log.h>
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/grpcpp.h>
@@ -20,6 +21,11 @@ void LogFromGrpc(gpr_log_func_args* args) {
   Log(Severity::kDebug, "grpc", {{"message", args->message}});
 }
 
+// It complains of what a client sent, or of a text of ours that is none.
+void LogFromProtobuf(google::protobuf::LogLevel, const char*, int, const std::string& message) {
+  Log(Severity::kDebug, "protobuf", {{"message", message}});
+}
+
 // "127.0.0.1:0" with the port that the kernel chose.
 std::string WithPort(const std::string& address, int port) {
   return absl::StrCat(address.substr(0, address.rfind(':')), ":", port);
@@ -29,6 +35,7 @@ std::string WithPort(const std::string& address, int port) {
 
 void RpcServer::PrepareProcess() {
   gpr_set_log_function(LogFromGrpc);
+  google::protobuf::SetLogHandler(LogFromProtobuf);
   grpc::EnableDefaultHealthCheckService(true);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
 }

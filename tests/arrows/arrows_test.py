@@ -58,7 +58,8 @@ LIBRARIES = {
     "CivetServer.h": {"http"},
     "prometheus/": {"metrics", "http"},
     "yaml-cpp/": {"config"},
-    "turbojpeg.h": {"preprocessing"},
+    "jpeglib.h": {"preprocessing"},
+    "jerror.h": {"preprocessing"},
     "spng.h": {"preprocessing"},
     "unicode/": {"preprocessing"},
 }

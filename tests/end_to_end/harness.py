@@ -37,7 +37,7 @@ def run_torchd(*arguments, environment=None) -> subprocess.CompletedProcess:
 
 def run_torchctl(*arguments, environment=None, stdin=None) -> subprocess.CompletedProcess:
     return subprocess.run(
-        [TORCHCTL, *map(str, arguments)],
+        [TORCHCTL, *(one if isinstance(one, bytes) else str(one) for one in arguments)],
         capture_output=True, timeout=CALL_LIMIT_S, check=False, input=stdin,
         env=clean_environment(**(environment or {})),
     )
@@ -50,6 +50,7 @@ class Daemon:
         self.process = process
         self.grpc = addresses["grpc"]
         self.http = addresses["http"]
+        self.asked_to_end = False  # A second signal would end it at once.
         self._log_path = log_path
         self.channel = grpc.insecure_channel(self.grpc)
         self.inference = inference_grpc.InferenceServiceStub(self.channel)
@@ -81,6 +82,7 @@ class Daemon:
             return error.code, error.read().decode()
 
     def terminate(self) -> None:
+        self.asked_to_end = True
         self.process.send_signal(signal.SIGTERM)
 
     def exit_code(self, limit_s=60) -> int:
@@ -109,8 +111,9 @@ def _addresses(process, path: pathlib.Path, log_path: pathlib.Path):
 
 
 @contextlib.contextmanager
-def serving(folder: pathlib.Path, repository: pathlib.Path, *flags, environment=None):
-    """A daemon on free ports; its files go to `folder`. It must end with 0, by itself or asked."""
+def serving(folder: pathlib.Path, repository: pathlib.Path, *flags, environment=None, code=0):
+    """A daemon on free ports; its files go to `folder`. It must end with `code`, by itself or
+    asked."""
     address_file, log_path = folder / "addresses.json", folder / "torchd.log"
     command = [TORCHD, "--model-repository", repository, "--address-file", address_file,
                "--grpc-address", "127.0.0.1:0", "--http-address", "127.0.0.1:0", *flags]
@@ -123,9 +126,9 @@ def serving(folder: pathlib.Path, repository: pathlib.Path, *flags, environment=
         daemon = Daemon(process, _addresses(process, address_file, log_path), log_path)
         yield daemon
         daemon.channel.close()
-        if process.poll() is None:
+        if process.poll() is None and not daemon.asked_to_end:
             daemon.terminate()
-        assert daemon.exit_code() == 0, daemon.log()[-4000:]
+        assert daemon.exit_code() == code, daemon.log()[-4000:]
     finally:
         process.kill()  # Nothing happens to a process that has ended.
         process.wait()

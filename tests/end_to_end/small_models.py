@@ -54,6 +54,13 @@ class Slow(torch.nn.Module):
         return torch.zeros(x.size(0), 2) + values[0] * torch.tensor([1.0, 2.0])
 
 
+class Endless(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        while bool((x > 0).all()):
+            x = x + 1
+        return x
+
+
 def _input(name: str, data_type: str, *shape: int) -> dict:
     return {"name": name, "data_type": data_type, "shape": list(shape)}
 
@@ -76,6 +83,10 @@ def add_linear(repository: pathlib.Path) -> None:
 
 def add_raises(repository: pathlib.Path) -> None:
     _add(repository, "raises", {1: Raises()}, None, [_input("x", "float32", 3)])
+
+
+def add_endless(repository: pathlib.Path) -> None:
+    _add(repository, "endless", {1: Endless()}, None, [_input("x", "float32", 3)])
 
 
 def add_two_inputs(repository: pathlib.Path) -> None:

@@ -2,12 +2,14 @@
 
 import concurrent.futures
 import signal
+import subprocess
 import time
 
 import grpc
 import pytest
 
 import harness
+import small_models
 import wire
 
 
@@ -145,6 +147,81 @@ def test_drain_has_a_limit(tmp_path, slow_repository, pool):
         codes = {outcome(call) for call in calls}
         assert codes <= {grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE,
                          grpc.StatusCode.CANCELLED} and codes != {grpc.StatusCode.OK}
+
+
+def test_run_that_never_ends_does_not_hold_the_process(tmp_path, slow_repository, pool):
+    limit = ("--drain-limit-ms", 200)
+    with harness.serving(tmp_path, slow_repository, *limit) as daemon:
+        call = pool.submit(daemon.classify, "slow", wire.row([2e9]))
+        harness.wait_until(lambda: daemon.status().executors[0].rows_running, "the run")
+        daemon.terminate()
+        assert daemon.exit_code(5) == 0
+        assert outcome(call) in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+        assert "abandoned" in daemon.log()
+
+
+def test_second_signal_ends_it_at_once(tmp_path, slow_repository, pool):
+    with harness.serving(tmp_path, slow_repository, code=1) as daemon:
+        call = pool.submit(daemon.classify, "slow", wire.row([2e9]))
+        harness.wait_until(lambda: daemon.status().executors[0].rows_running, "the run")
+        daemon.terminate()
+        harness.wait_until(lambda: "draining" in daemon.log(), "the drain")
+        daemon.terminate()
+        assert daemon.exit_code(5) == 1
+        assert outcome(call) in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+
+
+def test_sigterm_under_load_loses_nothing(tmp_path, linear_repository):
+    """Until it is told UNAVAILABLE every caller gets its answer; nobody hears CANCELLED."""
+    def hammer(daemon):
+        while True:
+            try:
+                daemon.classify("linear", wire.row([1, 2, 3, 4]))
+            except grpc.RpcError as error:
+                return error.code()
+
+    with (harness.serving(tmp_path, linear_repository) as daemon,
+          concurrent.futures.ThreadPoolExecutor(16) as pool):
+        callers = [pool.submit(hammer, daemon) for _ in range(16)]
+        time.sleep(0.3)
+        daemon.terminate()
+        assert {caller.result(60) for caller in callers} == {grpc.StatusCode.UNAVAILABLE}
+        assert daemon.exit_code() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signal_while_loading(tmp_path, number):
+    """A load that never ends must not keep an operator from stopping the server."""
+    small_models.add_endless(tmp_path / "repository")
+    command = [harness.TORCHD, "--model-repository", tmp_path / "repository", "--grpc-address",
+               "127.0.0.1:0", "--http-address", "127.0.0.1:0", "--drain-limit-ms", "0"]
+    process = subprocess.Popen([str(word) for word in command], env=harness.clean_environment(),
+                               stderr=subprocess.PIPE)
+    try:
+        time.sleep(0.5)
+        assert process.poll() is None
+        process.send_signal(number)
+        assert process.wait(5) == 0
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_address_file_lives_as_long_as_the_service(tmp_path, linear_repository):
+    """A script that waits for the file never reads ports that are gone."""
+    path = tmp_path / "addresses.json"
+    path.write_text("of an earlier start")
+    command = [harness.TORCHD, "--model-repository", linear_repository, "--grpc-address",
+               "127.0.0.1:0", "--http-address", "127.0.0.1:0", "--address-file", path]
+    process = subprocess.Popen([str(word) for word in command], env=harness.clean_environment())
+    try:
+        harness.wait_until(lambda: path.exists() and "grpc" in path.read_text(), "the addresses")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+        assert not path.exists()
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_sigint_ends_it_too(tmp_path, slow_repository):

@@ -1,6 +1,10 @@
 """A photo's answer equals what Python makes of the same bytes, whatever kind of file it is."""
 
 import io
+import pathlib
+import re
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -90,3 +94,30 @@ def test_one_bad_photo_does_not_cost_the_others(daemon, data):
     assert [one.HasField("error") for one in answers] == [False, True, False]
     assert "JPEG" in answers[1].error.message and not answers[1].classes
     assert [c.index for c in answers[0].classes] == [c.index for c in answers[2].classes]
+
+
+def _chunk(kind: bytes, body: bytes) -> bytes:
+    return (struct.pack(">I", len(body)) + kind + body +
+            struct.pack(">I", zlib.crc32(kind + body)))
+
+
+def test_text_in_a_png_is_never_unfolded(daemon):
+    """4 MB of compressed comments would take 4 GB; nobody reads them."""
+    picture = io.BytesIO()
+    Image.new("RGB", (8, 8), (200, 100, 50)).save(picture, "png")
+    plain = picture.getvalue()
+    packed = zlib.compress(bytes(20_000_000))
+    after_header = 8 + 25
+    bomb = (plain[:after_header] +
+            b"".join(_chunk(b"zTXt", b"k%d\0\0" % i + packed) for i in range(100)) +
+            b"".join(_chunk(b"iTXt", b"k%d\0\1\0\0\0" % i + packed) for i in range(50)) +
+            plain[after_header:])
+
+    def peak_kib():
+        text = pathlib.Path(f"/proc/{daemon.process.pid}/status").read_text()
+        return int(re.search(r"VmHWM:\s+(\d+) kB", text).group(1))
+
+    expected = daemon.classify(pictures.MODEL, wire.image(plain)).results[0].classes
+    before = peak_kib()
+    assert daemon.classify(pictures.MODEL, wire.image(bomb)).results[0].classes == expected
+    assert peak_kib() - before < 100 * 1024

@@ -103,6 +103,12 @@ def test_exit_codes(torchctl, data, arguments, code, part):
         assert len(done.err.splitlines()) == 1
 
 
+def test_text_must_be_utf8(torchctl):
+    done = torchctl("classify", "--text", b"caf\xe9")
+    assert done.returncode == 2
+    assert done.err.splitlines() == [r"torchctl: INVALID_ARGUMENT: --text 'caf\xe9' is no UTF-8"], done
+
+
 def test_nobody_there(data):
     with socket.socket() as bound:  # Bound but not listening: nobody else can take it meanwhile.
         bound.bind(("127.0.0.1", 0))

@@ -1,6 +1,6 @@
 """The exporter end to end: what it writes loads, answers as eager does, and knows a cat.
 
-Needs the exporter's Python packages (export/requirements.txt); no daemon.
+Needs the exporter's Python packages (scripts/requirements/export.txt); no daemon.
 """
 
 import os

@@ -1,8 +1,10 @@
 #include <spng.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -16,9 +18,33 @@
 namespace torchd {
 namespace {
 
-// Bounds what compressed text and colour profiles, which nobody reads here, may unfold to.
-constexpr size_t kChunkBytesMax = size_t{1} << 30;
-constexpr size_t kChunkCacheBytesMax = size_t{32} << 20;
+constexpr size_t kSignatureBytes = 8;
+constexpr size_t kFrameBytes = 12;  // Of a chunk: length, type and checksum.
+
+uint32_t BigEndian(absl::string_view bytes) {
+  uint32_t value = 0;
+  for (const char c : bytes.substr(0, 4)) value = value << 8 | static_cast<unsigned char>(c);
+  return value;
+}
+
+// What an image needs: critical chunks (a capital in front), transparency, orientation.
+bool Wanted(absl::string_view type) {
+  return (type[0] & 0x20) == 0 || type == "tRNS" || type == "eXIf";
+}
+
+// The file without its comments and colour profiles. The library would unfold each of them, and a
+// thousandfold, although nobody reads them here.
+std::string WantedChunks(absl::string_view bytes) {
+  std::string wanted(bytes.substr(0, kSignatureBytes));
+  wanted.reserve(bytes.size());
+  bytes.remove_prefix(std::min(bytes.size(), kSignatureBytes));
+  while (bytes.size() >= kFrameBytes) {
+    const size_t whole = std::min<size_t>(bytes.size(), kFrameBytes + BigEndian(bytes));
+    if (Wanted(bytes.substr(4, 4))) wanted.append(bytes.data(), whole);
+    bytes.remove_prefix(whole);
+  }
+  return wanted;
+}
 
 struct FreeContext {
   void operator()(spng_ctx* context) const { spng_ctx_free(context); }
@@ -67,8 +93,8 @@ absl::StatusOr<StoredImage> DecodePng(absl::string_view bytes, const ImageLimits
   const Context context(spng_ctx_new(0));
   if (context == nullptr) return absl::ResourceExhaustedError("no memory for a PNG decoder");
   spng_set_crc_action(context.get(), SPNG_CRC_ERROR, SPNG_CRC_DISCARD);
-  spng_set_chunk_limits(context.get(), kChunkBytesMax, kChunkCacheBytesMax);
-  if (int error = spng_set_png_buffer(context.get(), bytes.data(), bytes.size()); error != 0) {
+  const std::string wanted = WantedChunks(bytes);
+  if (int error = spng_set_png_buffer(context.get(), wanted.data(), wanted.size()); error != 0) {
     return Damaged(error);
   }
   spng_ihdr header = {};

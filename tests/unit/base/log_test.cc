@@ -74,6 +74,18 @@ TEST(LogTest, JsonGivesEveryAsciiByteBack) {
   EXPECT_EQ(json["field"], all);
 }
 
+// A client may send any bytes; a reader of JSON refuses the whole line over one that is no UTF-8.
+TEST(LogTest, JsonIsValidWhateverTheBytes) {
+  const std::string fine = "\u00e9\u20ac\U0001f408";
+  for (const std::string bad :
+       {"\x80", "\xc3", "\xc0\xaf", "\xe0\x80\xaf", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xff"}) {
+    const std::string got =
+        nlohmann::json::parse(Json("m", {{"field", fine + bad + "x" + fine}}))["field"];
+    EXPECT_THAT(got, ::testing::StartsWith(fine + "\ufffd"));
+    EXPECT_THAT(got, ::testing::EndsWith("x" + fine));
+  }
+}
+
 TEST(LogTest, OnlyTheConfiguredSeverityAndAboveIsWritten) {
   ConfigureLog(Severity::kWarning, LogFormat::kText);
   CaptureStderr();

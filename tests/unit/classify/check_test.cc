@@ -120,13 +120,23 @@ TEST(MatchInputsTest, TensorsThatDoNotFit) {
       {Given("x", {3, 2}, 23), "shape [3,2] of float32 needs 24 bytes, got 23"},
       {Given("x", {1, 3, 2}, 25), "shape [1,3,2] of float32 needs 24 bytes, got 25"},
       {Given("x", {3, kHuge}, 24), "needs too many bytes, got 24"},
-      {Given("x", {3, -1}, 12), "needs too many bytes, got 12"},
-      {Given("x", {3, 0}, 0), "needs 4 bytes, got 0"},
+      {Given("x", {3, -1}, 12), "got shape [3,-1], expected sizes of at least 1"},
+      {Given("x", {3, 0}, 0), "got shape [3,0], expected sizes of at least 1"},
   };
   for (const Case& test : cases) {
     EXPECT_THAT(Error(servable, {test.tensor}), HasSubstr("input 'x': ")) << test.message;
     EXPECT_THAT(Error(servable, {test.tensor}), HasSubstr(test.message));
   }
+}
+
+// The work grows with the square of the tokens, whichever way they come.
+TEST(MatchInputsTest, TokensHaveTheLimitThatATextHas) {
+  Servable servable = NewServable({{"ids", DataType::kInt64, {-1}}});
+  EXPECT_TRUE(MatchInputs({Given("ids", {513}, 513 * 8, DataType::kInt64)}, servable).ok());
+  servable.config.text = TextConfig{.tokens_max = 512};
+  EXPECT_TRUE(MatchInputs({Given("ids", {512}, 512 * 8, DataType::kInt64)}, servable).ok());
+  EXPECT_EQ(Error(servable, {Given("ids", {1, 513}, 513 * 8, DataType::kInt64)}),
+            "input 'ids': got 513 tokens, at most 512 (text.tokens_max of the model)");
 }
 
 }  // namespace

@@ -29,6 +29,16 @@ v1::ClassifyResult Cat(float probability = 0.3F) {
   return result;
 }
 
+TEST(IsUtf8Test, TellsTextFromOtherBytes) {
+  for (const std::string text : {"", "I liked it", "\"\\\n\x01", "\u00e9\U0001f408\ufffd"}) {
+    EXPECT_TRUE(IsUtf8(text)) << text;
+  }
+  EXPECT_TRUE(IsUtf8(std::string("a\0b", 3)));
+  for (const std::string bytes : {"\xff", "caf\xe9", "\xc3", "\xed\xa0\x80"}) {
+    EXPECT_FALSE(IsUtf8(bytes));
+  }
+}
+
 TEST(ClassifyJsonTest, HoldsOneObjectPerInputInOrder) {
   const json answer = json::parse(
       ClassifyJson({{"cat.jpg", "lite0", 2, Cat()},

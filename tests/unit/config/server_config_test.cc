@@ -307,5 +307,32 @@ TEST_F(ServerConfigTest, ManualNamesEverySetting) {
   }
 }
 
+TEST(CheckServerConfigTest, ThreadsOfAllExecutorsFitTheCores) {
+  ServerConfig config;
+  EXPECT_TRUE(CheckServerConfig(config, 1).ok());
+  EXPECT_EQ(ThreadsPerExecutor(config, 8), 8);
+  config.cpu_executors = 3;
+  EXPECT_EQ(ThreadsPerExecutor(config, 8), 2);
+  EXPECT_TRUE(CheckServerConfig(config, 8).ok());
+  EXPECT_FALSE(CheckServerConfig(config, 2).ok());
+  config.threads_per_executor = 3;
+  const absl::Status status = CheckServerConfig(config, 8);
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(status.message()),
+              AllOf(HasSubstr("cpu_executors 3"), HasSubstr("threads_per_executor 3"),
+                    HasSubstr("9 threads"), HasSubstr("8 cores")));
+}
+
+TEST(CheckServerConfigTest, TheTwoServersListenApart) {
+  ServerConfig config;
+  config.grpc_address = config.http_address = "127.0.0.1:0";
+  EXPECT_TRUE(CheckServerConfig(config, 2).ok());
+  config.grpc_address = config.http_address = "127.0.0.1:8000";
+  EXPECT_FALSE(CheckServerConfig(config, 2).ok());
+  config.http_address = "[::1]:8001";
+  EXPECT_THAT(std::string(CheckServerConfig(config, 2).message()),
+              AllOf(HasSubstr("http_address"), HasSubstr("[::1]:8001"), HasSubstr("IPv4")));
+}
+
 }  // namespace
 }  // namespace torchd

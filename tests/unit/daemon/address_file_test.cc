@@ -32,6 +32,24 @@ TEST(AddressFileTest, UnwritablePathIsNamed) {
   EXPECT_THAT(std::string(status.message()), HasSubstr("address_file '" + path + "'"));
 }
 
+TEST(AddressFileTest, PreparingRemovesTheFileOfAnEarlierStart) {
+  const TempFolder folder;
+  folder.Write("addresses.json", "of an earlier start");
+  EXPECT_TRUE(PrepareAddressFile(folder.Path("addresses.json")).ok());
+  EXPECT_TRUE(std::filesystem::is_empty(folder.path()));
+  EXPECT_TRUE(PrepareAddressFile(folder.Path("addresses.json")).ok());
+}
+
+TEST(AddressFileTest, PreparingTellsWhatCannotBeWritten) {
+  const TempFolder folder;
+  folder.Write("taken/file", "");
+  for (const std::string& path : {folder.Path("nowhere/addresses.json"), folder.Path("taken")}) {
+    const absl::Status status = PrepareAddressFile(path);
+    EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+    EXPECT_THAT(std::string(status.message()), HasSubstr("address_file '" + path + "'"));
+  }
+}
+
 // A folder in the way: the temporary file is written, but cannot take its place.
 TEST(AddressFileTest, FailedRenameLeavesNothingBeside) {
   const TempFolder folder;

@@ -13,7 +13,7 @@ namespace {
 
 using ::testing::Each;
 
-TEST(WarmUpTest, RunsZerosOfTheModelsShapeOnEachExecutor) {
+TEST(WarmUpTest, RunsTheTrialRowOnEachExecutor) {
   ManualClock clock;
   absl::Mutex mutex;
   std::set<std::thread::id> threads;
@@ -38,7 +38,7 @@ TEST(WarmUpTest, RunsZerosOfTheModelsShapeOnEachExecutor) {
   EXPECT_EQ(model.runs, 6);
   EXPECT_EQ(threads.size(), 3u);
   EXPECT_EQ(seen.size(), 36u);
-  EXPECT_THAT(seen, Each(0));
+  EXPECT_THAT(seen, Each(1));
   ASSERT_EQ(any_length.size(), 1u);
   EXPECT_GT(any_length[0], 0);
 }
@@ -49,7 +49,7 @@ TEST(WarmUpTest, FirstErrorEndsIt) {
     return absl::InternalError("broken");
   });
   Executors executors({}, clock);
-  EXPECT_EQ(WarmUp(model, executors, 5), absl::InternalError("broken"));
+  EXPECT_EQ(WarmUp(model, executors, 5), absl::InternalError("warming up: broken"));
   EXPECT_EQ(model.runs, 1);
 }
 

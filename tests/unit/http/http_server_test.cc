@@ -141,7 +141,7 @@ TEST_F(HttpServerTest, AnOccupiedPortIsAnErrorThatNamesIt) {
   ASSERT_FALSE(second.ok());
   EXPECT_EQ(second.status().code(), absl::StatusCode::kUnavailable);
   EXPECT_EQ(second.status().message(),
-            "cannot listen on " + server_->address() + ": address already in use");
+            "cannot listen on " + server_->address() + " for HTTP: address already in use");
 }
 
 TEST_F(HttpServerTest, ThePortIsFreeAgainAfterTheServerIsGone) {
@@ -153,8 +153,9 @@ TEST_F(HttpServerTest, ThePortIsFreeAgainAfterTheServerIsGone) {
 }
 
 TEST(HttpServerStartTest, AnAddressThatIsNoneIsRefused) {
-  for (const char* address : {"", "8000", ":8000", "127.0.0.1:", "127.0.0.1:x", "127.0.0.1:65536",
-                              "127.0.0.1:-1", "127.0.0.1:80s", "127.0.0.1:1,127.0.0.1:2"}) {
+  for (const char* address :
+       {"", "8000", ":8000", "127.0.0.1:", "127.0.0.1:x", "127.0.0.1:65536", "127.0.0.1:-1",
+        "127.0.0.1:80s", "127.0.0.1:1,127.0.0.1:2", "[::1]:0"}) {
     const auto server = HttpServer::Start(address, AllReady());
     ASSERT_FALSE(server.ok()) << address;
     EXPECT_EQ(server.status().code(), absl::StatusCode::kInvalidArgument) << address;
@@ -167,7 +168,7 @@ TEST(HttpServerStartTest, AnAddressOfAnotherMachineIsAnError) {
   const auto server = HttpServer::Start("192.0.2.1:8000", AllReady());  // Reserved for examples.
   ASSERT_FALSE(server.ok());
   EXPECT_THAT(std::string(server.status().message()),
-              StartsWith("cannot listen on 192.0.2.1:8000: "));
+              StartsWith("cannot listen on 192.0.2.1:8000 for HTTP: "));
 }
 
 }  // namespace

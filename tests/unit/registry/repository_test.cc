@@ -170,5 +170,32 @@ TEST(ReadVersionFilesTest, ErrorsNameTheFile) {
               AllOf(HasSubstr("words.txt"), HasSubstr(repository.Path("text"))));
 }
 
+// Labels travel in messages that hold text only; otherwise every answer would be unreadable.
+TEST(ReadVersionFilesTest, LabelsAreUtf8) {
+  const TempFolder repository;
+  repository.Write("cat/1/model.pt", "");
+  repository.Write("cat/labels.txt", "tabby\ncaf\xe9\n");
+  const auto files = ReadVersionFiles(FolderOf(repository, "cat", 1));
+  EXPECT_EQ(files.status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(Message(files.status()), AllOf(HasSubstr("labels.txt:2"), HasSubstr("caf\\xe9")));
+}
+
+TEST(ReadVersionFilesTest, LabelsThatWereNamedMustBeThere) {
+  const TempFolder repository;
+  repository.Write("cat/1/model.pt", "");
+  repository.Write("cat/labels.txt", "tabby\n");
+  repository.Write("cat/model.yaml", "labels: klasses.txt\n");
+  const auto files = ReadVersionFiles(FolderOf(repository, "cat", 1));
+  EXPECT_EQ(files.status().code(), absl::StatusCode::kNotFound);
+  EXPECT_THAT(Message(files.status()), HasSubstr("klasses.txt"));
+}
+
+// The name goes into messages, metrics and logs, which all want text.
+TEST(ScanRepositoryTest, NameThatIsNoTextIsEscaped) {
+  const TempFolder repository;
+  repository.Write("caf\xe9/1/model.pt", "");
+  EXPECT_THAT(Found(repository), ElementsAre("caf\\xe9/0"));
+}
+
 }  // namespace
 }  // namespace torchd

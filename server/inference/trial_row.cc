@@ -1,0 +1,41 @@
+#include "server/inference/trial_row.h"
+
+#include <cstring>
+#include <utility>
+
+namespace torchd {
+namespace {
+
+Shape TrialShape(const TensorSpec& input) {
+  const bool picture = input.type == DataType::kFloat32 && input.shape.size() == 3;
+  Shape shape = input.shape;
+  for (int64_t& size : shape) {
+    if (size < 0) size = picture ? kTrialSide : kTrialLength;
+  }
+  return shape;
+}
+
+}  // namespace
+
+std::vector<Tensor> TrialRow(const std::vector<TensorSpec>& inputs) {
+  std::vector<Tensor> row;
+  for (const TensorSpec& input : inputs) {
+    Tensor tensor;
+    tensor.type = input.type;
+    tensor.shape = TrialShape(input);
+    tensor.bytes.assign(BytesOf(input.type, tensor.shape).value_or(0), 0);
+    const size_t size = SizeOf(input.type);
+    const float one = 1;
+    for (size_t at = 0; at < tensor.bytes.size(); at += size) {
+      if (input.type == DataType::kFloat32) {
+        std::memcpy(tensor.bytes.data() + at, &one, sizeof one);
+      } else {
+        tensor.bytes[at] = 1;  // Little-endian.
+      }
+    }
+    row.push_back(std::move(tensor));
+  }
+  return row;
+}
+
+}  // namespace torchd

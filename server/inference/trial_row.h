@@ -1,0 +1,18 @@
+// The input that stands for a real one when a model is tried and warmed up.
+//
+// Thread-safety: functions without state.
+#pragma once
+
+#include <vector>
+
+#include "server/inference/tensor.h"
+
+namespace torchd {
+
+inline constexpr int64_t kTrialSide = 224;   // Stands for -1 in a picture: float32 [3,-1,-1].
+inline constexpr int64_t kTrialLength = 16;  // Stands for -1 elsewhere.
+
+// One row of ones: a value that every vocabulary and every mask knows.
+std::vector<Tensor> TrialRow(const std::vector<TensorSpec>& inputs);
+
+}  // namespace torchd
