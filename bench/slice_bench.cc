@@ -1,10 +1,12 @@
 // What serving adds to a model: the same tensor through (A) the model in this process, on an
-// executor's thread; (B) a bare gRPC echo; (C) torchd. Rounds are interleaved, so that what else
-// the machine does falls on all three; the result is the median over rounds of each round's
-// medians.
+// executor's thread; (B) a bare gRPC echo; (C) torchd. The three take turns call by call, so that
+// what else the machine does falls on all of them, and so that each finds the caches as a real call
+// does: full of another run. A pause before each lets idle OpenMP threads stop spinning.
 //
-// Usage: slice_bench MODEL_FILE ECHO_ADDRESS TORCHD_ADDRESS MODEL_NAME ROUNDS CALLS_PER_ROUND
-// Prints: in_process_us, echo_us, torchd_us and tax_us = torchd - in_process - echo.
+// Usage: slice_bench MODEL_FILE ECHO_ADDRESS TORCHD_ADDRESS MODEL_NAME TURNS PAUSE_MS
+// Prints medians: in_process_us, echo_us, torchd_us, and tax_us, the median over turns of
+// torchd - in_process - echo. Then where it goes: slower_run_us (the run as the server measured it,
+// less in_process) and around_run_us (the rest of the server's own time).
 
 #include <grpcpp/grpcpp.h>
 
@@ -12,6 +14,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <thread>
@@ -32,8 +35,6 @@ using torchd::v1::ClassifyRequest;
 using torchd::v1::ClassifyResponse;
 using torchd::v1::InferenceService;
 
-constexpr auto kPause = std::chrono::milliseconds(30);  // Idle OpenMP threads stop spinning.
-
 double Median(std::vector<double> values) {
   std::nth_element(values.begin(), values.begin() + values.size() / 2, values.end());
   return values[values.size() / 2];
@@ -44,18 +45,15 @@ double Median(std::vector<double> values) {
   std::exit(1);
 }
 
-// Median of `calls` runs of `body`, in microseconds, after two that are not counted.
-double MedianUs(int calls, const std::function<void()>& body) {
-  std::this_thread::sleep_for(kPause);
-  std::vector<double> times;
-  for (int i = -2; i < calls; ++i) {
-    const auto start = std::chrono::steady_clock::now();
-    body();
-    const auto took = std::chrono::steady_clock::now() - start;
-    if (i >= 0) times.push_back(std::chrono::duration<double, std::micro>(took).count());
-  }
-  return Median(times);
+double MicrosecondsOf(const std::function<void()>& body) {
+  const auto start = std::chrono::steady_clock::now();
+  body();
+  const auto took = std::chrono::steady_clock::now() - start;
+  return std::chrono::duration<double, std::micro>(took).count();
 }
+
+// One number per turn, by name.
+using Samples = std::map<std::string, std::vector<double>>;
 
 std::unique_ptr<InferenceService::Stub> Connect(const std::string& address) {
   grpc::ChannelArguments arguments;
@@ -74,9 +72,9 @@ ClassifyRequest RequestFor(const std::string& model, const torchd::Tensor& tenso
   return request;
 }
 
-void Call(InferenceService::Stub& stub, const ClassifyRequest& request) {
+void Call(InferenceService::Stub& stub, const ClassifyRequest& request,
+          ClassifyResponse& response) {
   grpc::ClientContext context;
-  ClassifyResponse response;
   const grpc::Status status = stub.Classify(&context, request, &response);
   if (!status.ok()) Fail(status.error_message());
 }
@@ -107,12 +105,13 @@ torchd::Tensor Picture() {
 }  // namespace
 
 int main(int argc, char** argv) {
-  int rounds = 0;
-  int calls = 0;
-  if (argc != 7 || !absl::SimpleAtoi(argv[5], &rounds) || !absl::SimpleAtoi(argv[6], &calls) ||
-      rounds < 1 || calls < 1) {
-    Fail("usage: MODEL_FILE ECHO_ADDRESS TORCHD_ADDRESS MODEL_NAME ROUNDS CALLS_PER_ROUND");
+  int turns = 0;
+  int pause_ms = 0;
+  if (argc != 7 || !absl::SimpleAtoi(argv[5], &turns) || !absl::SimpleAtoi(argv[6], &pause_ms) ||
+      turns < 1 || pause_ms < 0) {
+    Fail("usage: MODEL_FILE ECHO_ADDRESS TORCHD_ADDRESS MODEL_NAME TURNS PAUSE_MS");
   }
+  torchd::PrepareTorchProcess();
   const std::unique_ptr<torchd::Model> model = Load(argv[1]);
   const torchd::Tensor picture = Picture();
   const torchd::RowInputs row = {picture.View()};
@@ -132,22 +131,28 @@ int main(int argc, char** argv) {
     const absl::Status ran = model->Run(absl::MakeConstSpan(&rows, 1), outputs);
     if (!ran.ok()) Fail(std::string(ran.message()));
   };
-  std::vector<double> in_process;
-  std::vector<double> bare;
-  std::vector<double> remote;
-  std::vector<double> tax;
-  for (int round = -1; round < rounds; ++round) {
+  const auto pause = [&] { std::this_thread::sleep_for(std::chrono::milliseconds(pause_ms)); };
+  Samples samples;
+  for (int turn = -5; turn < turns; ++turn) {
+    ClassifyResponse answer;
     double model_us = 0;
-    executor.RunOnEach([&] { model_us = MedianUs(calls, run_model); });
-    const double echo_us = MedianUs(calls * 4, [&] { Call(*echo, request); });
-    const double served_us = MedianUs(calls, [&] { Call(*served, request); });
-    if (round < 0) continue;  // Warm-up.
-    in_process.push_back(model_us);
-    bare.push_back(echo_us);
-    remote.push_back(served_us);
-    tax.push_back(served_us - model_us - echo_us);
+    pause();
+    executor.RunOnEach([&] { model_us = MicrosecondsOf(run_model); });
+    pause();
+    const double echo_us = MicrosecondsOf([&] { Call(*echo, request, answer); });
+    pause();
+    const double served_us = MicrosecondsOf([&] { Call(*served, request, answer); });
+    if (turn < 0) continue;  // Warm-up.
+    const auto& times = answer.results(0).times();
+    samples["in_process_us"].push_back(model_us);
+    samples["echo_us"].push_back(echo_us);
+    samples["torchd_us"].push_back(served_us);
+    samples["tax_us"].push_back(served_us - model_us - echo_us);
+    samples["slower_run_us"].push_back(static_cast<double>(times.execute_us()) - model_us);
+    samples["around_run_us"].push_back(static_cast<double>(times.total_us() - times.execute_us()));
   }
-  std::printf("in_process_us %.1f\necho_us %.1f\ntorchd_us %.1f\ntax_us %.1f\n", Median(in_process),
-              Median(bare), Median(remote), Median(tax));
+  for (const auto& [name, values] : samples) {
+    std::printf("%s %.1f\n", name.c_str(), Median(values));
+  }
   return 0;
 }

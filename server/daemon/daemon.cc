@@ -198,6 +198,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(const ServerConfig& config
                           ScanRepository(config.model_repository));
   TORCHD_RETURN_IF_ERROR(CheckServerConfig(config, Cores()));
   if (!config.address_file.empty()) TORCHD_RETURN_IF_ERROR(PrepareAddressFile(config.address_file));
+  PrepareTorchProcess();
   RpcServer::PrepareProcess();
   auto parts = std::make_unique<Parts>(config);
   parts->registry.Expect(folders);  // A call that comes early finds a model that is not ready.

@@ -2,12 +2,25 @@
 
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
+#include <malloc.h>
 #include <torch/version.h>
 
 // From the libgomp that LibTorch uses; its header comes with g++ only.
 extern "C" void omp_set_num_threads(int threads);
 
 namespace torchd {
+namespace {
+
+// The most that mallopt() takes; blocks beyond it come from the kernel and go back to it each time.
+constexpr int kMmapThresholdBytes = 32 << 20;
+constexpr int kTrimThresholdBytes = 1 << 30;
+
+}  // namespace
+
+void PrepareTorchProcess() {
+  mallopt(M_MMAP_THRESHOLD, kMmapThresholdBytes);
+  mallopt(M_TRIM_THRESHOLD, kTrimThresholdBytes);
+}
 
 void PrepareExecutorThread(int threads) {
   // Before the team exists: its threads inherit the flag. A tensor of denormals would cost fifty
