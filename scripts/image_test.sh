@@ -25,8 +25,13 @@ if ! "${buildah[@]}" inspect --type image "$base" >/dev/null 2>&1; then
 fi
 
 # This machine's certificates and pip settings hold for its network, so the build sees them too.
-mounts=(--volume /etc/ssl/certs:/etc/ssl/certs:ro)
-[ ! -f /etc/pip.conf ] || mounts+=(--volume /etc/pip.conf:/etc/pip.conf:ro)
+# Not at their usual places: the base's own packages write there.
+{
+  [ ! -f /etc/pip.conf ] || sed '/^ *cert *=/d' /etc/pip.conf
+  printf '[global]\ncert = /run/host-certificates.crt\n'
+} | awk '!/^\[global\]/ || !seen++' >"$store/pip.conf"
+mounts=(--volume /etc/ssl/certs/ca-certificates.crt:/run/host-certificates.crt:ro
+  --volume "$store/pip.conf:/etc/pip.conf:ro")
 "${buildah[@]}" build --isolation chroot --target cpu --tag torchd:cpu "${mounts[@]}" \
   --build-arg "BASE=$base" --build-arg "TORCH_INDEX_URL=${TORCH_INDEX_URL:-}" .
 
