@@ -1,7 +1,8 @@
 // What serving adds to a model: the same tensor through (A) the model in this process, on an
 // executor's thread; (B) a bare gRPC echo; (C) torchd. The three take turns call by call, so that
 // what else the machine does falls on all of them, and so that each finds the caches as a real call
-// does: full of another run. A pause before each lets idle OpenMP threads stop spinning.
+// does: full of another run, and the other core busy with threads that wait for the next parallel
+// region. PAUSE_MS before each call lets those go to sleep: what a call costs after idleness.
 //
 // Usage: slice_bench MODEL_FILE ECHO_ADDRESS TORCHD_ADDRESS MODEL_NAME TURNS PAUSE_MS
 // Prints medians: in_process_us, echo_us, torchd_us, and tax_us, the median over turns of
