@@ -63,6 +63,12 @@ absl::Status SetTopK(const std::string& value, Arguments& arguments) {
   return absl::OkStatus();
 }
 
+absl::Status SetVersionLabel(const std::string& value, Arguments& arguments) {
+  if (value.empty()) return Wrong("--version-label", value, "a label such as stable");
+  arguments.version_label = value;
+  return absl::OkStatus();
+}
+
 absl::Status SetHelp(const std::string&, Arguments& arguments) {
   arguments.help = true;
   return absl::OkStatus();
@@ -98,7 +104,8 @@ constexpr unsigned kBeforeCommand = 1;
 constexpr unsigned kInClassify = 2;
 constexpr unsigned kInModels = 4;
 constexpr unsigned kInStatus = 8;
-constexpr unsigned kInCommands = kInClassify | kInModels | kInStatus;
+constexpr unsigned kInChange = 16;  // load, unload, reload
+constexpr unsigned kInCommands = kInClassify | kInModels | kInStatus | kInChange;
 constexpr unsigned kAnywhere = kBeforeCommand | kInCommands;
 
 struct Flag {
@@ -115,6 +122,7 @@ constexpr Flag kFlags[] = {
     {"-h", kAnywhere, false, SetHelp},
     {"--version", kBeforeCommand, false, SetShowVersion},
     {"--version", kInClassify, true, SetModelVersion},
+    {"--version-label", kInClassify, true, SetVersionLabel},
     {"--json", kInCommands, false, SetJson},
     {"--model", kInClassify, true, SetModel},
     {"--top-k", kInClassify, true, SetTopK},
@@ -130,9 +138,9 @@ struct CommandName {
 };
 
 constexpr CommandName kCommands[] = {
-    {"classify", Command::kClassify, kInClassify},
-    {"models", Command::kModels, kInModels},
-    {"status", Command::kStatus, kInStatus},
+    {"classify", Command::kClassify, kInClassify}, {"models", Command::kModels, kInModels},
+    {"status", Command::kStatus, kInStatus},       {"load", Command::kLoad, kInChange},
+    {"unload", Command::kUnload, kInChange},       {"reload", Command::kReload, kInChange},
 };
 
 // Reads words from left to right into `arguments_`.
@@ -211,8 +219,8 @@ class Parser {
       place_ = known.place;
       return absl::OkStatus();
     }
-    return absl::InvalidArgumentError(
-        absl::StrCat("unknown command '", word, "'; expected classify, models or status"));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "unknown command '", word, "'; expected classify, models, status, load, unload or reload"));
   }
 
   absl::Status TakeInput(const std::string& word) {
@@ -224,7 +232,8 @@ class Parser {
       arguments_.inputs.push_back(word);
       return absl::OkStatus();
     }
-    if (arguments_.command == Command::kModels && arguments_.model.empty() && !word.empty()) {
+    const bool takes_name = (place_ & (kInModels | kInChange)) != 0;
+    if (takes_name && arguments_.model.empty() && !word.empty()) {
       arguments_.model = word;
       return absl::OkStatus();
     }
@@ -235,12 +244,16 @@ class Parser {
   absl::Status CheckComplete() const {
     if (arguments_.command == Command::kNone) {
       return absl::InvalidArgumentError(
-          "no command; expected classify, models or status (see torchctl --help)");
+          "no command; expected classify, models, status, load, unload or reload (see torchctl "
+          "--help)");
     }
     if (arguments_.command == Command::kClassify && arguments_.inputs.empty()) {
       return absl::InvalidArgumentError(absl::StrCat("classify needs at least one ",
                                                      arguments_.text ? "text" : "file",
                                                      "; see torchctl classify --help"));
+    }
+    if (place_ == kInChange && arguments_.model.empty()) {
+      return absl::InvalidArgumentError(absl::StrCat(command_name_, " needs the name of a model"));
     }
     return absl::OkStatus();
   }

@@ -12,7 +12,7 @@
 
 namespace torchd {
 
-enum class Command { kNone, kClassify, kModels, kStatus };
+enum class Command { kNone, kClassify, kModels, kStatus, kLoad, kUnload, kReload };
 
 struct Arguments {
   Command command = Command::kNone;
@@ -22,11 +22,13 @@ struct Arguments {
   std::string address = "127.0.0.1:8001";
   std::chrono::milliseconds timeout = std::chrono::seconds(60);  // 1 ms to a day.
 
-  // Of classify and models. Empty: the server's only model, or all models.
+  // Of classify and models, where empty means the server's only model, or all models; and of load,
+  // unload and reload.
   std::string model;
 
   // Of classify.
   int64_t model_version = 0;  // 0: the highest that is ready.
+  std::string version_label;  // Empty: by the version.
   std::optional<int> top_k;   // 1..1000.
   std::optional<bool> softmax;
   bool text = false;                // `inputs` are texts, not files.

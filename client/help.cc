@@ -11,6 +11,9 @@ Commands:
   classify FILE...   label images, or texts with --text
   models [NAME]      which models there are, in which state
   status             how the server is doing
+  load NAME          loads a model, or tries again what failed
+  unload NAME        takes a model out of service (model_control: explicit)
+  reload NAME        loads a model anew; the old copy serves until the new one does
 
 Everywhere:
   --address HOST:PORT  the server; default $TORCHCTL_ADDRESS, else 127.0.0.1:8001
@@ -34,6 +37,7 @@ standard input. Up to 16 inputs and 32 MiB go in one call; more make more calls,
 
   --model NAME   which model; may be left out when the server has exactly one
   --version N    which version; default: the highest that is ready
+  --version-label LABEL   the version that the model's configuration calls so
   --top-k N      how many classes, 1 to 1000; default 5
   --softmax      probabilities, whatever the model's configuration says
   --no-softmax   the model's own scores instead
@@ -84,6 +88,28 @@ Examples:
   watch -n 1 torchctl status
 )";
 
+constexpr char kChangeHelp[] = R"(torchctl load NAME, torchctl unload NAME, torchctl reload NAME
+
+Change what the server serves and show the model's versions once it has nothing more to do. What
+serves goes on serving until its successor is ready; a successor that fails changes nothing.
+
+  load     loads the model as the repository has it now, or tries again what failed
+  unload   takes it out of service once its last request is answered
+  reload   loads anew what serves
+
+With `model_control: fixed` only models that were there at the start can be loaded, and with fixed
+or watch none can be unloaded.
+
+  --json   for scripts: as of `torchctl models`
+  --address HOST:PORT, --timeout SECONDS   see torchctl --help
+
+Examples:
+  torchctl load efficientnet-lite0
+  torchctl --timeout 300 reload efficientnet-lite0
+
+Exit code: 1 when the model does not load, with the reason.
+)";
+
 }  // namespace
 
 std::string HelpText(Command command) {
@@ -96,6 +122,10 @@ std::string HelpText(Command command) {
       return kModelsHelp;
     case Command::kStatus:
       return kStatusHelp;
+    case Command::kLoad:
+    case Command::kUnload:
+    case Command::kReload:
+      return kChangeHelp;
   }
   return kHelp;
 }

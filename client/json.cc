@@ -74,18 +74,26 @@ Json TensorsJson(const Tensors& tensors) {
   return json;
 }
 
+template <typename Texts>
+Json TextsJson(const Texts& texts) {
+  Json json = Json::array();
+  for (const std::string& text : texts) json.push_back(text);
+  return json;
+}
+
 Json ModelJson(const v1::ModelVersion& model) {
-  Json takes = Json::array();
-  for (const std::string& kind : model.takes()) takes.push_back(kind);
   return {{"name", model.name()},
           {"version", model.version()},
           {"state", StateName(model.state())},
           {"reason", model.reason()},
           {"inputs", TensorsJson(model.inputs())},
           {"outputs", TensorsJson(model.outputs())},
-          {"takes", takes},
+          {"takes", TextsJson(model.takes())},
           {"labels", model.labels()},
-          {"load_ms", model.load_ms()}};
+          {"load_ms", model.load_ms()},
+          {"version_labels", TextsJson(model.version_labels())},
+          {"notes", TextsJson(model.notes())},
+          {"memory_bytes", model.memory_bytes()}};
 }
 
 }  // namespace
@@ -111,7 +119,8 @@ std::string StatusJson(const v1::GetServerStatusResponse& response) {
                          {"threads", executor.threads()},
                          {"rows_waiting", executor.rows_waiting()},
                          {"rows_waiting_max", executor.rows_waiting_max()},
-                         {"rows_run", executor.rows_run()}});
+                         {"rows_run", executor.rows_run()},
+                         {"rows_running", executor.rows_running()}});
   }
   return Dump({{"version", response.version()},
                {"libtorch_version", response.libtorch_version()},

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <set>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -63,6 +64,13 @@ std::string TensorText(const v1::TensorDescription& tensor) {
   return OneLine(absl::StrCat(tensor.name(), " ", tensor.data_type(), "[", shape, "]"));
 }
 
+// "3 (canary, stable)"
+std::string VersionText(const v1::ModelVersion& model) {
+  const std::string labels = absl::StrJoin(model.version_labels(), ", ");
+  return labels.empty() ? absl::StrCat(model.version())
+                        : OneLine(absl::StrCat(model.version(), " (", labels, ")"));
+}
+
 std::string Duration(int64_t milliseconds) {
   const int64_t seconds = milliseconds / 1000;
   const int64_t minutes = seconds / 60;
@@ -102,12 +110,19 @@ std::string ModelsTable(const v1::ListModelsResponse& response) {
           out->append(TensorText(tensor));
         });
     const std::string takes = OneLine(absl::StrJoin(model.takes(), ","));
-    rows.push_back({OneLine(model.name()),
-                    model.version() == 0 ? "-" : absl::StrCat(model.version()),
+    rows.push_back({OneLine(model.name()), model.version() == 0 ? "-" : VersionText(model),
                     StateName(model.state()), takes.empty() ? "-" : takes,
                     inputs.empty() ? "-" : inputs, OneLine(model.reason())});
   }
-  return Columns(rows, "");
+  std::string notes;
+  std::set<std::string> seen;  // A model's notes stand at each of its versions.
+  for (const v1::ModelVersion& model : response.models()) {
+    for (const std::string& note : model.notes()) {
+      const std::string line = OneLine(absl::StrCat(model.name(), ": ", note));
+      if (seen.insert(line).second) absl::StrAppend(&notes, line, "\n");
+    }
+  }
+  return absl::StrCat(Columns(rows, ""), notes.empty() ? "" : "\nNotes:\n", notes);
 }
 
 std::string StatusTable(const v1::GetServerStatusResponse& response) {

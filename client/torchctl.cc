@@ -109,6 +109,7 @@ class ClassifyRun {
   ClassifyRun(const Arguments& arguments, Client& client) : arguments_(arguments), client_(client) {
     request_.set_model(arguments.model);
     request_.set_version(arguments.model_version);
+    request_.set_version_label(arguments.version_label);
     if (arguments.top_k) request_.set_top_k(*arguments.top_k);
     if (arguments.softmax) request_.set_softmax(*arguments.softmax);
   }
@@ -221,6 +222,19 @@ ExitCode Models(const Arguments& arguments, Client& client) {
   return kFine;
 }
 
+// load, unload, reload: what the model's versions are afterwards.
+ExitCode Change(const Arguments& arguments, Client& client) {
+  const auto call = arguments.command == Command::kLoad     ? &Client::LoadModel
+                    : arguments.command == Command::kUnload ? &Client::UnloadModel
+                                                            : &Client::ReloadModel;
+  const auto response = (client.*call)(arguments.model, arguments.timeout);
+  if (!response.ok()) return Failed(response.status());
+  v1::ListModelsResponse listing;
+  *listing.mutable_models() = response->models();
+  Print(stdout, arguments.json ? ModelsJson(listing) : ModelsTable(listing));
+  return kFine;
+}
+
 ExitCode Status(const Arguments& arguments, Client& client) {
   absl::StatusOr<v1::GetServerStatusResponse> response = client.GetServerStatus(arguments.timeout);
   if (!response.ok()) return Failed(response.status());
@@ -236,7 +250,8 @@ ExitCode RunCommand(const Arguments& arguments) {
   if (!client.ok()) return Failed(client.status());
   if (arguments.command == Command::kClassify) return ClassifyRun(arguments, **client).Run();
   if (arguments.command == Command::kModels) return Models(arguments, **client);
-  return Status(arguments, **client);
+  if (arguments.command == Command::kStatus) return Status(arguments, **client);
+  return Change(arguments, **client);
 }
 
 ExitCode Main(const std::vector<std::string>& words) {

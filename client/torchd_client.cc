@@ -113,6 +113,36 @@ absl::StatusOr<v1::ListModelsResponse> Client::ListModels(const v1::ListModelsRe
       });
 }
 
+absl::StatusOr<v1::ModelChangeResponse> Client::LoadModel(const std::string& model,
+                                                          std::chrono::milliseconds timeout) {
+  v1::LoadModelRequest request;
+  request.set_model(model);
+  return connection_->Run<v1::ModelChangeResponse>(
+      timeout, [&](grpc::ClientContext* context, v1::ModelChangeResponse* response) {
+        return connection_->admin->LoadModel(context, request, response);
+      });
+}
+
+absl::StatusOr<v1::ModelChangeResponse> Client::UnloadModel(const std::string& model,
+                                                            std::chrono::milliseconds timeout) {
+  v1::UnloadModelRequest request;
+  request.set_model(model);
+  return connection_->Run<v1::ModelChangeResponse>(
+      timeout, [&](grpc::ClientContext* context, v1::ModelChangeResponse* response) {
+        return connection_->admin->UnloadModel(context, request, response);
+      });
+}
+
+absl::StatusOr<v1::ModelChangeResponse> Client::ReloadModel(const std::string& model,
+                                                            std::chrono::milliseconds timeout) {
+  v1::ReloadModelRequest request;
+  request.set_model(model);
+  return connection_->Run<v1::ModelChangeResponse>(
+      timeout, [&](grpc::ClientContext* context, v1::ModelChangeResponse* response) {
+        return connection_->admin->ReloadModel(context, request, response);
+      });
+}
+
 absl::StatusOr<v1::GetServerStatusResponse> Client::GetServerStatus(
     std::chrono::milliseconds timeout) {
   return connection_->Run<v1::GetServerStatusResponse>(

@@ -43,6 +43,14 @@ class Client {
   absl::StatusOr<v1::ListModelsResponse> ListModels(const v1::ListModelsRequest& request,
                                                     std::chrono::milliseconds timeout);
 
+  // Each answers when the model has nothing more to do.
+  absl::StatusOr<v1::ModelChangeResponse> LoadModel(const std::string& model,
+                                                    std::chrono::milliseconds timeout);
+  absl::StatusOr<v1::ModelChangeResponse> UnloadModel(const std::string& model,
+                                                      std::chrono::milliseconds timeout);
+  absl::StatusOr<v1::ModelChangeResponse> ReloadModel(const std::string& model,
+                                                      std::chrono::milliseconds timeout);
+
   absl::StatusOr<v1::GetServerStatusResponse> GetServerStatus(std::chrono::milliseconds timeout);
 
  private:

@@ -16,6 +16,8 @@
 #include "server/base/log.h"
 #include "server/config/server_config.h"
 #include "server/daemon/daemon.h"
+#include "server/daemon/model_trial.h"
+#include "server/trial/nursery.h"
 
 extern char** environ;
 
@@ -114,6 +116,9 @@ int Serve(const torchd::ServerConfig& config) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  if (const auto socket = torchd::StartedAsNursery(argc, argv)) {
+    _exit(torchd::ServeTrials(*socket, torchd::TryModel));
+  }
   const std::vector<std::string> arguments(argv + 1, argv + argc);
   std::vector<std::string> environment;
   for (char** variable = environ; *variable != nullptr; ++variable) {

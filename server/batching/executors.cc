@@ -1,5 +1,6 @@
 #include "server/batching/executors.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -26,8 +27,12 @@ std::vector<TensorView> FirstRows(const std::vector<Tensor>& outputs) {
 }  // namespace
 
 Executors::Executors(Options options, const Clock& clock)
-    : options_(std::move(options)), clock_(clock), queue_(options_.queue) {
+    : options_(std::move(options)),
+      clock_(clock),
+      running_since_(static_cast<size_t>(options_.threads)),
+      queue_(options_.queue) {
   const auto count = static_cast<size_t>(options_.threads);
+  for (auto& since : running_since_) since = kNever;
   {
     absl::MutexLock lock(&mutex_);
     tasks_.resize(count);
@@ -68,6 +73,12 @@ void Executors::RunOnEach(const std::function<void()>& task) {
   left.Wait();
 }
 
+int Executors::BusySince(Instant start) const {
+  return static_cast<int>(
+      std::count_if(running_since_.begin(), running_since_.end(),
+                    [start](const auto& since) { return since.load() < start; }));
+}
+
 int Executors::rows_waiting() const {
   absl::MutexLock lock(&mutex_);
   return queue_.rows_waiting();
@@ -93,9 +104,11 @@ void Executors::Work(size_t self) {
         return;
       }
     }
+    if (task || due.run != nullptr) running_since_[self] = clock_.Now();
     if (task) task();
     DropAll(due);
     if (due.run != nullptr) Run(*due.run);
+    running_since_[self] = kNever;
   }
 }
 

@@ -47,6 +47,9 @@ class Executors {
   void RunOnEach(const std::function<void()>& task) ABSL_LOCKS_EXCLUDED(mutex_);
 
   int rows_waiting() const ABSL_LOCKS_EXCLUDED(mutex_);
+  // Executors whose present run began before `start`.
+  int BusySince(Instant start) const;
+
   int rows_running() const { return rows_running_.load(std::memory_order_relaxed); }
   int64_t rows_run() const { return rows_run_.load(std::memory_order_relaxed); }
   const Options& options() const { return options_; }
@@ -60,6 +63,8 @@ class Executors {
   const Clock& clock_;
   std::atomic<int> rows_running_{0};
   std::atomic<int64_t> rows_run_{0};
+
+  std::vector<std::atomic<Instant>> running_since_;  // Per executor; kNever: idle.
 
   mutable absl::Mutex mutex_;
   absl::CondVar work_or_stop_;

@@ -206,7 +206,7 @@ void Classifier::Start(ClassifyCall call, Done done) {
   };
   const absl::Status count = CheckItemCount(call.items.size());
   if (!count.ok()) return refuse(count);
-  auto servable = parts_.registry.Lookup(call.model, call.version);
+  auto servable = parts_.registry.Lookup(call.model, {call.version, call.version_label});
   if (!servable.ok()) return refuse(servable.status());
   const auto top_k = ChooseTopK(call.top_k, (*servable)->model->signature());
   if (!top_k.ok()) return refuse(top_k.status());

@@ -20,7 +20,6 @@ inline constexpr int kItemsMax = 64;
 inline constexpr int kTopKMax = 1000;
 inline constexpr int kTopKDefault = 5;
 inline constexpr int kTextBytesMax = 1024 * 1024;
-inline constexpr int kDimensionsMax = 8;
 
 struct NamedTensor {
   absl::string_view name;  // May be empty when the model has one input.
@@ -41,6 +40,7 @@ using ClassifyItem = std::variant<absl::Status, TensorItem, ImageItem, TextItem>
 struct ClassifyCall {
   absl::string_view model;
   int64_t version = 0;
+  std::string version_label;
   std::vector<ClassifyItem> items;
   std::optional<int> top_k;
   std::optional<bool> softmax;

@@ -3,14 +3,24 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "server/config/version_policy.h"
 
 namespace torchd {
+
+inline constexpr size_t kInputsMax = 64;
+inline constexpr size_t kDimensionsMax = 8;
+// Bounds the product of a shape's sizes, so that nobody downstream overflows when multiplying.
+inline constexpr int64_t kElementsMax = int64_t{1} << 31;
+inline constexpr int kRowsPerBatchMax = 1024;
+inline constexpr size_t kVersionLabelsMax = 64;
 
 // One input or output, without the batch dimension.
 struct TensorConfig {
@@ -45,6 +55,13 @@ struct ModelConfig {
   bool softmax = true;
   std::optional<ImageConfig> image;
   std::optional<TextConfig> text;
+  // Rows that the model takes in one run, 1..kRowsPerBatchMax; 0: not said, so the server decides.
+  int rows_per_batch_max = 0;
+  // What clients call the outputs, in the model's order; "" for one without a name. Empty: not
+  // said. Only config.pbtxt says it.
+  std::vector<std::string> output_names;
+  std::optional<VersionPolicy> version_policy;    // Unset: not said, so the server decides.
+  std::map<std::string, int64_t> version_labels;  // "stable" -> 3.
 };
 
 // INVALID_ARGUMENT naming the key, the value and the range for whatever is not understood.

@@ -23,10 +23,20 @@ struct ServerConfig {
   int threads_per_executor = 0;                 // OpenMP threads; 0: all cores / executors.
   int rows_waiting_max = 256;                   // 1..1'000'000, per device; beyond: refused.
   int preprocess_threads = 0;                   // 0: as many as cores; at most 256.
+  std::string model_control = "fixed";          // fixed, watch, explicit: who says what loads.
+  std::string ready_when = "loaded";            // loaded, all_ready: what /readyz and "" wait for.
+  std::string model_name;                       // Of a model in the repository folder itself.
+  std::string state_file;                       // Explicit: what was loaded, for the next start.
+  int settle_ms = 2000;                         // 0..600'000: files stand still before they load.
+  int poll_ms = 10'000;                         // 100..3'600'000: looks where nothing tells.
   int load_threads = 2;                         // 1..64, models loading side by side.
+  int trial_seconds_max = 60;                   // 0..3600; 0: no trial in a process of its own.
+  int trial_memory_mb_max = 8192;               // 64..1'048'576, of one trial.
+  int memory_mb_max = 0;                        // 0..16'777'216, of all models; 0: no limit.
+  int stuck_seconds = 30;                       // 1..86'400, of one run: then NOT_SERVING.
   int message_bytes_max = 64 * 1024 * 1024;     // 1024..1 GiB-1, of one gRPC message.
   int image_megapixels_max = 40;                // 1..1000.
-  int warmup_runs = 4;                          // 0..100, before a version turns ready.
+  int warmup_runs = 4;                          // 0..100 at least, before a version turns ready.
   int drain_delay_ms = 0;                       // 0..600'000: NOT_SERVING but still answering.
   int drain_limit_ms = 30'000;                  // 0..600'000: then what is left is abandoned.
 };

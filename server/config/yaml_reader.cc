@@ -129,7 +129,12 @@ absl::Status YamlErrorAt(absl::string_view name, int line, absl::string_view mes
 }
 
 std::string Quoted(absl::string_view value) {
-  return absl::StrCat("\"", absl::Utf8SafeCEscape(value.substr(0, 200)), "\"");
+  size_t end = std::min<size_t>(value.size(), 200);
+  const auto continues = [&](size_t at) {
+    return (static_cast<unsigned char>(value[at]) >> 6U) == 2;
+  };
+  while (end > 0 && end < value.size() && continues(end)) --end;  // Halves no character of UTF-8.
+  return absl::StrCat("\"", absl::Utf8SafeCEscape(value.substr(0, end)), "\"");
 }
 
 }  // namespace torchd

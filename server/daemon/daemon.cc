@@ -1,9 +1,12 @@
 #include "server/daemon/daemon.h"
 
+#include <signal.h>
+
 #include <algorithm>
 #include <atomic>
 #include <cstdio>
 #include <optional>
+#include <set>
 #include <thread>
 #include <utility>
 
@@ -17,21 +20,25 @@
 #include "server/batching/executors.h"
 #include "server/classify/classifier.h"
 #include "server/daemon/address_file.h"
+#include "server/daemon/model_trial.h"
 #include "server/daemon/warm_up.h"
-#include "server/execution/torch_model.h"
+#include "server/daemon/watcher.h"
+#include "server/execution/load_model.h"
 #include "server/execution/torch_runtime.h"
 #include "server/http/http_server.h"
 #include "server/metrics/server_metrics.h"
+#include "server/registry/control.h"
 #include "server/registry/registry.h"
 #include "server/rpc/admin_service.h"
 #include "server/rpc/inference_service.h"
 #include "server/rpc/rpc_server.h"
+#include "server/trial/trials.h"
 
 namespace torchd {
 namespace {
 
-constexpr auto kQuiet = std::chrono::milliseconds(50);
-constexpr auto kRefusingMax = std::chrono::milliseconds(500);
+constexpr auto kQuiet = std::chrono::milliseconds(150);
+constexpr auto kRefusingMax = std::chrono::milliseconds(1000);
 
 int Cores() { return std::max(1, static_cast<int>(std::thread::hardware_concurrency())); }
 
@@ -57,34 +64,122 @@ ImageLimits LimitsOf(const ServerConfig& config) {
   return limits;
 }
 
+ScanOptions ScanOf(const ServerConfig& config) {
+  ScanOptions options;
+  options.model_name = config.model_name;
+  return options;
+}
+
+ControlMode ModeOf(const ServerConfig& config) {
+  if (config.model_control == "watch") return ControlMode::kWatch;
+  if (config.model_control == "explicit") return ControlMode::kExplicit;
+  return ControlMode::kFixed;
+}
+
+RepositoryControl::Options ControlOptions(const ServerConfig& config) {
+  RepositoryControl::Options options;
+  options.repository = config.model_repository;
+  options.scan = ScanOf(config);
+  options.mode = ModeOf(config);
+  options.state_file = config.state_file;
+  return options;
+}
+
 }  // namespace
 
 // In the order of construction; destruction runs the other way round.
 struct Daemon::Parts {
-  explicit Parts(const ServerConfig& settings)
+  Parts(const ServerConfig& settings, std::unique_ptr<Trials> made_trials)
       : config(settings),
         started(clock.Now()),
+        trials(std::move(made_trials)),
         metrics({TORCHD_VERSION, LibTorchVersion()}),
         executors(ExecutorOptions(config), clock),
         registry(RegistryParts()),
+        control(ControlOptions(config), registry),
         preprocessing("prep", PreprocessLimits(config)),
         classifier({registry, executors, preprocessing, metrics, clock}),
         inference_service(classifier, clock),
-        admin_service(registry, [this](auto& status) { FillStatus(status); }) {
+        admin_service(registry, control, [this](auto& status) { FillStatus(status); }) {
     metrics.AddExecutor("cpu", [this] { return executors.rows_waiting(); });
     metrics.SetModelStates([this] { return ModelStates(); });
   }
 
   Registry::Parts RegistryParts() {
     Registry::Parts parts;
-    parts.load = TorchModel::Load;
-    parts.warm_up = [this](Model& model) { return WarmUp(model, executors, config.warmup_runs); };
-    parts.prepare_thread = PrepareLoaderThread;
-    parts.on_change = [this](const std::string& name, bool ready) { rpc->SetServing(name, ready); };
-    parts.image_limits = LimitsOf(config);
+    ArrivalParts& arrival = parts.arrival;
+    arrival.prepare_thread = PrepareLoaderThread;
+    if (trials != nullptr) {
+      arrival.trial = [this](const VersionFolder& folder) {
+        return RunModelTrial(*trials, folder,
+                             {config.trial_seconds_max, config.trial_memory_mb_max});
+      };
+    }
+    arrival.load = LoadModel;
+    arrival.warm_up = [this](Model& model) {
+      return WarmUp(model, executors, clock, config.warmup_runs);
+    };
+    arrival.run = [this](Model& model) { return RunTrialRow(model, executors); };
+    arrival.image_limits = LimitsOf(config);
+    parts.on_change = [this](const std::string& name, bool ready) {
+      rpc->SetServing(name, ready && !stuck);
+      if (announced && config.ready_when == "all_ready") SetServerServing();
+    };
     parts.metrics = &metrics;
     parts.clock = &clock;
+    parts.load_threads = config.load_threads;
+    parts.memory_bytes_max = int64_t{config.memory_mb_max} << 20;
+    parts.on_demand = ModeOf(config) == ControlMode::kExplicit;
     return parts;
+  }
+
+  // Their outcome matters no more, and they may take a minute.
+  void EndTrials() {
+    const pid_t nursery = trials == nullptr ? 0 : trials->nursery_pid();
+    if (nursery > 0) kill(nursery, SIGKILL);
+  }
+
+  // A run that takes very long may never end; until it does, nobody else is served.
+  void CheckStuck() {
+    const Instant start = clock.Now() - std::chrono::seconds(config.stuck_seconds);
+    const bool now = executors.BusySince(start) == config.cpu_executors || DevicePoisoned();
+    if (now == stuck.exchange(now)) return;
+    Log(now ? Severity::kError : Severity::kInfo, now ? "executors stuck" : "executors run again",
+        {{"device", "cpu"},
+         {"poisoned", DevicePoisoned() ? "true" : "false"},
+         {"stuck_seconds", absl::StrCat(config.stuck_seconds)}});
+    registry.TellAll();
+    if (announced) SetServerServing();
+  }
+
+  void SetServerServing() {
+    const bool serving = !stuck && (config.ready_when != "all_ready" || ModelsNotReady().empty());
+    for (const char* service : {"", "torchd.v1.InferenceService"}) {
+      rpc->SetServing(service, serving);
+    }
+  }
+
+  // Of those that somebody wants.
+  std::set<std::string> ModelsNotReady() const {
+    std::set<std::string> names;
+    std::set<std::string> ready;
+    for (const VersionStatus& status : registry.Snapshot()) {
+      if (status.wanted) names.insert(status.name);
+      if (status.state == VersionState::kReady) ready.insert(status.name);
+    }
+    for (const std::string& name : ready) names.erase(name);
+    return names;
+  }
+
+  Watcher::Options WatcherOptions() {
+    Watcher::Options options;
+    options.repository = config.model_repository;
+    options.scan = ScanOf(config);
+    options.watch = ModeOf(config) == ControlMode::kWatch;
+    options.settle = std::chrono::milliseconds(config.settle_ms);
+    options.poll_every = std::chrono::milliseconds(config.poll_ms);
+    options.tick = [this] { CheckStuck(); };
+    return options;
   }
 
   HttpSources Sources() {
@@ -102,13 +197,24 @@ struct Daemon::Parts {
     Readiness readiness;
     bool known = !model.has_value();
     if (draining) readiness.reasons.emplace_back("the server is draining");
+    if (DevicePoisoned()) {
+      readiness.reasons.emplace_back("a device has failed; only a new process mends that");
+    } else if (stuck) {
+      readiness.reasons.push_back(absl::StrCat("every executor is busy with one run for over ",
+                                               config.stuck_seconds, " s"));
+    }
     if (!loaded && !model) readiness.reasons.emplace_back("the repository is being loaded");
+    if (!model && config.ready_when == "all_ready") {
+      for (const std::string& name : ModelsNotReady()) {
+        readiness.reasons.push_back(absl::StrCat("model '", name, "' is not ready"));
+      }
+    }
     std::string last;
     for (const VersionStatus& status : registry.Snapshot()) {
       if (status.name == last || (model && status.name != *model)) continue;
       last = status.name;
       known = true;
-      const auto found = registry.Lookup(status.name, 0);
+      const auto found = registry.Lookup(status.name, {});
       if (!found.ok() && model) readiness.reasons.emplace_back(found.status().message());
     }
     if (!known) return std::nullopt;
@@ -179,46 +285,56 @@ struct Daemon::Parts {
   const SteadyClock clock;
   const Instant started;
   std::atomic<bool> loaded{false};
+  std::atomic<bool> announced{false};
+  std::atomic<bool> stuck{false};
   std::atomic<bool> draining{false};
 
+  const std::unique_ptr<Trials> trials;  // None: versions load untried.
   ServerMetrics metrics;
   Executors executors;
   Registry registry;
+  RepositoryControl control;
   ThreadPool preprocessing;
   Classifier classifier;
   InferenceService inference_service;
   AdminService admin_service;
   std::unique_ptr<RpcServer> rpc;
   std::unique_ptr<HttpServer> http;
-  std::thread loading;
+  std::unique_ptr<Watcher> watcher;
 };
 
 absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(const ServerConfig& config) {
-  TORCHD_ASSIGN_OR_RETURN(const std::vector<VersionFolder> folders,
-                          ScanRepository(config.model_repository));
   TORCHD_RETURN_IF_ERROR(CheckServerConfig(config, Cores()));
+  TORCHD_ASSIGN_OR_RETURN(const RepositorySnapshot repository,
+                          ScanRepository(config.model_repository, ScanOf(config)));
   if (!config.address_file.empty()) TORCHD_RETURN_IF_ERROR(PrepareAddressFile(config.address_file));
   PrepareTorchProcess();
+  std::unique_ptr<Trials> trials;  // Early: its process reads the libraries meanwhile.
+  if (config.trial_seconds_max > 0) {
+    TORCHD_ASSIGN_OR_RETURN(trials, Trials::Start({}));
+  }
   RpcServer::PrepareProcess();
-  auto parts = std::make_unique<Parts>(config);
-  parts->registry.Expect(folders);  // A call that comes early finds a model that is not ready.
+  auto parts = std::make_unique<Parts>(config, std::move(trials));
   TORCHD_ASSIGN_OR_RETURN(parts->rpc,
                           RpcServer::Start({config.grpc_address, config.message_bytes_max},
                                            {&parts->inference_service, &parts->admin_service}));
   TORCHD_ASSIGN_OR_RETURN(parts->http, HttpServer::Start(config.http_address, parts->Sources()));
-  parts->loading = std::thread([&loading = *parts, folders] {
-    loading.registry.LoadAll(folders, loading.config.load_threads);
-    loading.loaded = true;
-  });
-  return absl::WrapUnique(new Daemon(std::move(parts)));
+  auto daemon = absl::WrapUnique(new Daemon(std::move(parts)));
+  TORCHD_RETURN_IF_ERROR(daemon->parts_->control.Start(repository));
+  TORCHD_ASSIGN_OR_RETURN(daemon->parts_->watcher,
+                          Watcher::Start(daemon->parts_->WatcherOptions(), repository,
+                                         daemon->parts_->registry, daemon->parts_->clock));
+  return daemon;
 }
 
-bool Daemon::loaded() const { return parts_->loaded; }
+bool Daemon::loaded() const {
+  if (!parts_->loaded && parts_->registry.settled()) parts_->loaded = true;
+  return parts_->loaded;
+}
 
 absl::Status Daemon::Announce() {
-  for (const char* service : {"", "torchd.v1.InferenceService"}) {
-    parts_->rpc->SetServing(service, true);
-  }
+  parts_->SetServerServing();
+  parts_->announced = true;
   const ServerConfig& config = parts_->config;
   if (!config.address_file.empty()) {
     TORCHD_RETURN_IF_ERROR(
@@ -235,13 +351,15 @@ Daemon::Daemon(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
 
 Daemon::~Daemon() {
   parts_->registry.StopLoading();
-  parts_->loading.join();
+  parts_->watcher.reset();
+  parts_->registry.Stop();  // While those it tells of changes are still there.
 }
 
 void Daemon::Drain() {
   const ServerConfig& config = parts_->config;
   parts_->draining = true;
   parts_->registry.StopLoading();
+  parts_->EndTrials();
   parts_->rpc->SetNeverServing();
   if (!config.address_file.empty()) std::remove(config.address_file.c_str());
   Log(Severity::kInfo, "draining",

@@ -3,6 +3,7 @@
 
 #include <c10/util/Exception.h>
 
+#include <atomic>
 #include <new>
 #include <stdexcept>
 #include <string>
@@ -18,6 +19,9 @@ namespace torchd {
 // The line that says what went wrong, without LibTorch's traceback or paths of source files.
 std::string Cause(const std::string& what);
 
+// A device whose driver has failed answers nothing more until the process starts anew.
+inline std::atomic<bool> g_device_poisoned{false};
+
 // Runs `body`. Out of memory: RESOURCE_EXHAUSTED; any other exception: INTERNAL, with `doing` in
 // front.
 template <typename Body>
@@ -27,6 +31,10 @@ auto CatchTorch(const std::string& doing, Body&& body)
     return std::forward<Body>(body)();
   } catch (const c10::OutOfMemoryError&) {
     return absl::ResourceExhaustedError(absl::StrCat(doing, ": out of memory"));
+  } catch (const c10::AcceleratorError& error) {
+    g_device_poisoned = true;
+    return absl::InternalError(
+        absl::StrCat(doing, ": the device failed: ", Cause(error.what_without_backtrace())));
   } catch (const std::bad_alloc&) {
     return absl::ResourceExhaustedError(absl::StrCat(doing, ": out of memory"));
   } catch (const c10::Error& error) {

@@ -5,6 +5,11 @@
 #include <malloc.h>
 #include <torch/version.h>
 
+#include <cstdlib>
+
+#include "server/execution/catch_torch.h"
+#include "server/execution/standard_error_tap.h"
+
 // From the libgomp that LibTorch uses; its header comes with g++ only.
 extern "C" void omp_set_num_threads(int threads);
 
@@ -20,6 +25,9 @@ constexpr int kTrimThresholdBytes = 1 << 30;
 void PrepareTorchProcess() {
   mallopt(M_MMAP_THRESHOLD, kMmapThresholdBytes);
   mallopt(M_TRIM_THRESHOLD, kTrimThresholdBytes);
+  // Compiled packages read it once, and without it believe any shape they are given.
+  setenv("AOTI_RUNTIME_CHECK_INPUTS", "1", 1);
+  InstallStandardErrorTap();
 }
 
 void PrepareExecutorThread(int threads) {
@@ -36,6 +44,8 @@ void PrepareLoaderThread() {
   at::internal::lazy_init_num_threads();
   omp_set_num_threads(1);
 }
+
+bool DevicePoisoned() { return g_device_poisoned; }
 
 std::string LibTorchVersion() { return TORCH_VERSION; }
 

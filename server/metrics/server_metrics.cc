@@ -93,6 +93,11 @@ void ServerMetrics::RemoveModel(const std::string& model, std::int64_t version) 
   if (found != models_.end() && --found->second.uses == 0) models_.erase(found);
 }
 
+void ServerMetrics::CountLoad(const std::string& model, absl::StatusCode code) {
+  absl::MutexLock lock(&mutex_);
+  ++loads_[{model, code}];
+}
+
 void ServerMetrics::AddExecutor(const std::string& executor,
                                 std::function<std::int64_t()> rows_waiting) {
   absl::MutexLock lock(&mutex_);
@@ -107,6 +112,7 @@ void ServerMetrics::SetModelStates(std::function<std::vector<ModelState>()> stat
 std::vector<MetricFamily> ServerMetrics::Collect() const {
   Families families;
   CollectModels(families);
+  CollectLoads(families);
   CollectRefusals(families);
   CollectExecutors(families);
   CollectStates(families);
@@ -137,6 +143,17 @@ void ServerMetrics::CollectModels(Families& families) const {
   }
   for (MetricFamily* family : {&request, &stage, &items, &rows}) {
     families.push_back(std::move(*family));
+  }
+}
+
+void ServerMetrics::CollectLoads(Families& families) const {
+  MetricFamily& family = families.emplace_back(Family(
+      "torchd_model_loads_total", "Versions loaded, or not, by status code.", MetricType::Counter));
+  absl::MutexLock lock(&mutex_);
+  for (const auto& [key, count] : loads_) {
+    ClientMetric& metric = family.metric.emplace_back();
+    metric.label = {{"model", key.first}, {"code", absl::StatusCodeToString(key.second)}};
+    metric.counter.value = static_cast<double>(count);
   }
 }
 

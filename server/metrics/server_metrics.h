@@ -78,6 +78,9 @@ class ServerMetrics final : public prometheus::Collectable {
   // No effect for a version that ForModel() was not asked for.
   void RemoveModel(const std::string& model, std::int64_t version) ABSL_LOCKS_EXCLUDED(mutex_);
 
+  // A version was loaded, or not; `code` says why not.
+  void CountLoad(const std::string& model, absl::StatusCode code) ABSL_LOCKS_EXCLUDED(mutex_);
+
   Counter& refused(Refusal reason) { return refused_[static_cast<std::size_t>(reason)]; }
 
   // Both are called by Collect(), on the thread of whoever scrapes, without a lock of this class.
@@ -96,6 +99,7 @@ class ServerMetrics final : public prometheus::Collectable {
   using Families = std::vector<prometheus::MetricFamily>;
 
   void CollectModels(Families& families) const ABSL_LOCKS_EXCLUDED(mutex_);
+  void CollectLoads(Families& families) const ABSL_LOCKS_EXCLUDED(mutex_);
   void CollectRefusals(Families& families) const;
   void CollectExecutors(Families& families) const ABSL_LOCKS_EXCLUDED(mutex_);
   void CollectStates(Families& families) const ABSL_LOCKS_EXCLUDED(mutex_);
@@ -105,6 +109,7 @@ class ServerMetrics final : public prometheus::Collectable {
   std::array<Counter, kRefusals> refused_;
   mutable absl::Mutex mutex_;
   std::map<std::pair<std::string, std::int64_t>, Entry> models_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::pair<std::string, absl::StatusCode>, std::uint64_t> loads_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, std::function<std::int64_t()>> executors_ ABSL_GUARDED_BY(mutex_);
   std::function<std::vector<ModelState>()> states_ ABSL_GUARDED_BY(mutex_);
 };

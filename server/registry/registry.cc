@@ -1,35 +1,13 @@
 #include "server/registry/registry.h"
 
+#include <algorithm>
+#include <limits>
+
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "server/base/log.h"
-#include "server/base/status_macros.h"
-#include "server/base/thread_pool.h"
 
 namespace torchd {
 namespace {
-
-template <typename Versions>
-std::string VersionList(const Versions& versions) {
-  if (versions.count(0) > 0) return "none";  // The place of a folder without versions.
-  return absl::StrJoin(versions, ", ", [](std::string* out, const auto& entry) {
-    absl::StrAppend(out, entry.first);
-  });
-}
-
-absl::Status NotReady(const VersionStatus& status) {
-  return absl::UnavailableError(absl::StrCat(
-      "model '", status.name, "' version ", status.version, " is ", Name(status.state),
-      status.state == VersionState::kUnavailable ? "; `torchctl models` says why" : ""));
-}
-
-// Labels beside a model of another size are a mix-up that would mislabel every answer.
-absl::Status CheckLabels(const std::vector<std::string>& labels, const ModelSignature& signature) {
-  const int64_t classes = signature.outputs.at(0).shape.at(0);
-  if (labels.empty() || static_cast<int64_t>(labels.size()) == classes) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat("labels: ", labels.size(), " lines for ", classes,
-                                                 " classes; expected one line for each"));
-}
 
 void LogLoaded(const VersionFolder& folder, const absl::Status& status, Duration load_time) {
   const std::string version = absl::StrCat(folder.version);
@@ -47,135 +25,331 @@ void LogLoaded(const VersionFolder& folder, const absl::Status& status, Duration
   }
 }
 
+// What may pass though the files stay as they are.
+bool MayPass(const absl::Status& status) {
+  return status.code() == absl::StatusCode::kResourceExhausted ||
+         status.code() == absl::StatusCode::kUnavailable;
+}
+
+void LogNotes(const ModelOnDisk& before, const ModelOnDisk& now) {
+  for (const std::string& note : now.notes) {
+    const auto& old = before.notes;
+    if (std::find(old.begin(), old.end(), note) != old.end()) continue;
+    Log(Severity::kWarning, "model note", {{"model", now.name}, {"note", note}});
+  }
+}
+
 }  // namespace
 
-const char* Name(VersionState state) {
-  switch (state) {
-    case VersionState::kUnknown:
-      return "UNKNOWN";
-    case VersionState::kLoading:
-      return "LOADING";
-    case VersionState::kReady:
-      return "READY";
-    case VersionState::kUnloading:
-      return "UNLOADING";
-    case VersionState::kUnavailable:
-      return "UNAVAILABLE";
+Registry::Registry(Parts parts)
+    : parts_(std::move(parts)),
+      memory_(parts_.memory_bytes_max),
+      reaper_(std::make_unique<Reaper>()),
+      loaders_(std::make_unique<ThreadPool>(
+          "load", ThreadPool::Limits{parts_.load_threads, std::numeric_limits<int>::max()})) {}
+
+void Registry::Stop() {
+  {
+    absl::MutexLock lock(&mutex_);  // Whoever holds it may be about to hand over one more load.
+    stopping_ = true;
   }
-  return "?";
+  loaders_.reset();
+  Models models;
+  {
+    absl::MutexLock lock(&mutex_);
+    models.swap(models_);
+  }
+  models.clear();   // The handles go to the reaper,
+  reaper_.reset();  // which ends before what its last words would touch.
 }
 
-std::vector<std::string> Takes(const Servable& servable) {
-  std::vector<std::string> takes;
-  if (servable.preprocessor.takes_image()) takes.emplace_back("image");
-  if (servable.preprocessor.takes_text()) takes.emplace_back("text");
-  takes.emplace_back("tensor");
-  return takes;
+void Registry::StopLoading() {
+  stopping_ = true;
+  Tick();  // Nobody waits for what will not be done.
 }
 
-void Registry::Expect(const std::vector<VersionFolder>& folders) {
+Registry::~Registry() { Stop(); }
+
+// --- What is on disk. ---
+
+void Registry::SetFolder(const VersionFolder& folder, Version& version) {
+  version.folder = folder;
+  // Never 0, which means absent; and another number after each forced reload.
+  version.facts.on_disk = std::max<uint64_t>(1, folder.fingerprint + version.reloads);
+}
+
+void Registry::Update(const ModelOnDisk* model, Entry& entry) {
+  for (auto& [number, version] : entry.versions) {
+    if (model == nullptr || model->versions.count(number) == 0) version.facts.on_disk = 0;
+  }
+  if (model != nullptr) {
+    LogNotes(entry.about, *model);
+    for (const auto& [number, folder] : model->versions) SetFolder(folder, entry.versions[number]);
+    entry.about = *model;
+    entry.about.versions.clear();
+  }
+}
+
+void Registry::SetRepository(const RepositorySnapshot& repository) {
+  std::vector<std::string> names;
+  {
+    absl::MutexLock lock(&mutex_);
+    for (const auto& [name, model] : repository.models) {
+      if (!model.versions.empty()) models_[name];
+    }
+    for (auto& [name, entry] : models_) {
+      const auto found = repository.models.find(name);
+      Update(found == repository.models.end() ? nullptr : &found->second, entry);
+      names.push_back(name);
+    }
+  }
+  for (const std::string& name : names) Advance(name);
+}
+
+void Registry::SetModel(const std::string& name, const RepositorySnapshot& repository) {
+  {
+    absl::MutexLock lock(&mutex_);
+    const auto found = repository.models.find(name);
+    const bool there = found != repository.models.end() && !found->second.versions.empty();
+    if (!there && models_.count(name) == 0) return;
+    Update(there ? &found->second : nullptr, models_[name]);
+  }
+  Advance(name);
+}
+
+// --- What is wanted. ---
+
+ModelFacts Registry::FactsOf(const Entry& entry) {
+  ModelFacts facts;
+  for (const auto& [number, version] : entry.versions) facts[number] = version.facts;
+  return facts;
+}
+
+std::set<int64_t> Registry::WantedOf(const Entry& entry, const ModelFacts& facts) const {
+  if (parts_.on_demand && !entry.asked) return {};
+  std::set<int64_t> wanted = WantedVersions(entry.about.policy, facts);
+  for (const auto& label : entry.about.version_labels) {  // A label wants its version, too.
+    const auto found = facts.find(label.second);
+    if (found != facts.end() && found->second.on_disk != 0) wanted.insert(label.second);
+  }
+  return wanted;
+}
+
+void Registry::Ask(const std::string& name, bool asked) {
+  {
+    absl::MutexLock lock(&mutex_);
+    const auto found = models_.find(name);
+    if (found == models_.end()) return;
+    found->second.asked = asked;
+  }
+  Advance(name);
+}
+
+void Registry::Retry(const std::string& name, bool reload) {
+  {
+    absl::MutexLock lock(&mutex_);
+    const auto found = models_.find(name);
+    if (found == models_.end()) return;
+    for (auto& [number, version] : found->second.versions) {
+      version.facts.failed = 0;
+      version.failures = 0;
+      if (!reload || version.facts.on_disk == 0) continue;
+      ++version.reloads;
+      SetFolder(VersionFolder(version.folder), version);
+    }
+  }
+  Advance(name);
+}
+
+void Registry::WhenSettled(const std::string& name, std::function<void()> done) {
+  {
+    absl::MutexLock lock(&mutex_);
+    const auto found = models_.find(name);
+    if (found != models_.end() && !Settled(found->second)) {
+      found->second.waiting.push_back(std::move(done));
+      return;
+    }
+  }
+  done();
+}
+
+bool Registry::Settled(const Entry& entry) const {
+  const ModelFacts facts = FactsOf(entry);
+  const bool busy = std::any_of(entry.versions.begin(), entry.versions.end(), [](const auto& at) {
+    return at.second.facts.loading || at.second.draining > 0;
+  });
+  if (busy) return false;
+  if (stopping_) return true;  // What is due never will be done.
+  return NextAction(facts, WantedOf(entry, facts), parts_.clock->Now()).kind == Action::Kind::kNone;
+}
+
+bool Registry::settled() const {
   absl::MutexLock lock(&mutex_);
-  for (const VersionFolder& folder : folders) {
-    models_[folder.name][folder.version] = {folder.name, folder.version, VersionState::kUnknown,
-                                            "",          nullptr,        Duration(0)};
+  return std::all_of(models_.begin(), models_.end(), [this](const auto& model) {
+    mutex_.AssertHeld();
+    return Settled(model.second);
+  });
+}
+
+bool Registry::Knows(const std::string& name) const {
+  absl::MutexLock lock(&mutex_);
+  return models_.count(name) > 0;
+}
+
+void Registry::Tick() {
+  std::vector<std::string> names;
+  {
+    absl::MutexLock lock(&mutex_);
+    for (const auto& [name, entry] : models_) names.push_back(name);
+  }
+  for (const std::string& name : names) Advance(name);
+}
+
+Instant Registry::NextDueTime() const {
+  absl::MutexLock lock(&mutex_);
+  const Instant now = parts_.clock->Now();
+  Instant due = kNever;
+  for (const auto& [name, entry] : models_) {
+    const ModelFacts facts = FactsOf(entry);
+    due = std::min(due, NextRetry(facts, WantedOf(entry, facts), now));
+  }
+  return due;
+}
+
+// --- What is done. ---
+
+void Registry::Act(Entry& entry, std::vector<ModelHandle>& dropped) {
+  while (!stopping_) {
+    const ModelFacts facts = FactsOf(entry);
+    const Action action = NextAction(facts, WantedOf(entry, facts), parts_.clock->Now());
+    if (action.kind == Action::Kind::kNone) return;
+    Version& version = entry.versions.at(action.version);
+    if (action.kind == Action::Kind::kLoad) {
+      version.facts.loading = true;
+      Task task{version.folder, version.facts.on_disk};
+      const bool taken = loaders_->Submit([this, task = std::move(task)] { Load(task); });
+      TORCHD_CHECK(taken);
+      return;
+    }
+    version.facts.serving = 0;
+    version.unloaded = true;
+    ++version.draining;
+    dropped.push_back(std::move(version.servable));
+    version.servable = nullptr;
+    Log(Severity::kInfo, "model unloading",
+        {{"model", entry.about.name}, {"version", absl::StrCat(action.version)}});
   }
 }
 
-void Registry::LoadAll(const std::vector<VersionFolder>& folders, int threads) {
-  Expect(folders);
-  ThreadPool pool("load", {threads, static_cast<int>(folders.size())});
-  for (const VersionFolder& folder : folders) {
-    const bool submitted = pool.Submit([this, &folder] { LoadOne(folder); });
-    TORCHD_CHECK(submitted);
+void Registry::DropAbsent(Entry& entry) {
+  for (auto at = entry.versions.begin(); at != entry.versions.end();) {
+    const VersionFacts& facts = at->second.facts;
+    const bool absent =
+        facts.on_disk == 0 && facts.serving == 0 && !facts.loading && at->second.draining == 0;
+    at = absent ? entry.versions.erase(at) : std::next(at);
   }
 }
 
-void Registry::LoadOne(const VersionFolder& folder) {
-  if (stopping_) return;
-  parts_.prepare_thread();
+void Registry::Advance(const std::string& name) {
+  std::vector<ModelHandle> dropped;  // Let go without the mutex.
+  std::vector<std::function<void()>> settled;
+  {
+    absl::MutexLock lock(&mutex_);
+    const auto found = models_.find(name);
+    if (found == models_.end()) return;
+    Act(found->second, dropped);
+    // Only here, so that no model is ever seen without a version.
+    DropAbsent(found->second);
+    if (Settled(found->second)) settled.swap(found->second.waiting);
+    if (found->second.versions.empty()) models_.erase(found);
+  }
+  Tell(name);
+  dropped.clear();
+  for (const auto& done : settled) done();
+}
+
+void Registry::Load(const Task& task) {
+  if (stopping_) return Abandon(task);
+  parts_.arrival.prepare_thread();
   const Instant start = parts_.clock->Now();
+  auto made = Arrive(task.folder, parts_.arrival, memory_, *parts_.metrics);
+  Finish(task, std::move(made), parts_.clock->Now() - start);
+}
+
+void Registry::Abandon(const Task& task) {
   {
     absl::MutexLock lock(&mutex_);
-    models_[folder.name][folder.version].state = VersionState::kLoading;
+    models_.at(task.folder.name).versions.at(task.folder.version).facts.loading = false;
   }
-  const absl::StatusOr<ModelHandle> made = Make(folder);
-  Finish(folder, made, parts_.clock->Now() - start);
+  Advance(task.folder.name);
 }
 
-absl::StatusOr<ModelHandle> Registry::Make(const VersionFolder& folder) {
-  TORCHD_RETURN_IF_ERROR(folder.status);
-  TORCHD_ASSIGN_OR_RETURN(VersionFiles files, ReadVersionFiles(folder));
-  TORCHD_ASSIGN_OR_RETURN(std::unique_ptr<Model> model,
-                          parts_.load(folder.ModelFile(), files.config));
-  TORCHD_RETURN_IF_ERROR(CheckLabels(files.labels, model->signature()));
-  TORCHD_ASSIGN_OR_RETURN(Preprocessor preprocessor,
-                          Preprocessor::Create(files.config, model->signature().inputs,
-                                               files.vocabulary, parts_.image_limits));
-  TORCHD_RETURN_IF_ERROR(parts_.warm_up(*model));
-  return std::make_shared<const Servable>(
-      Servable{folder.name, folder.version, std::move(files.config), std::move(files.labels),
-               std::move(model), std::move(preprocessor),
-               parts_.metrics->ForModel(folder.name, folder.version)});
-}
-
-void Registry::Finish(const VersionFolder& folder, const absl::StatusOr<ModelHandle>& made,
+void Registry::Finish(const Task& task, absl::StatusOr<std::unique_ptr<Servable>> made,
                       Duration load_time) {
-  // The new state and the word of it are one step: two versions of a model may finish side by side.
-  absl::MutexLock telling(&telling_mutex_);
+  const std::string& name = task.folder.name;
+  const int64_t number = task.folder.version;
+  LogLoaded(task.folder, made.status(), load_time);
+  parts_.metrics->CountLoad(name, made.status().code());
+  ModelHandle old;  // Let go without the mutex.
   {
     absl::MutexLock lock(&mutex_);
-    VersionStatus& status = models_[folder.name][folder.version];
-    status.load_time = load_time;
+    Version& version = models_.at(name).versions.at(number);  // Loading kept it.
+    VersionFacts& facts = version.facts;
+    facts.loading = false;
     if (made.ok()) {
-      status.state = VersionState::kReady;
-      status.servable = *made;
+      old = std::exchange(version.servable, reaper_->Own(*std::move(made), [this, name, number] {
+        OnGone(name, number);
+      }));
+      if (old != nullptr) ++version.draining;
+      facts.serving = task.fingerprint;
+      facts.failed = 0;
+      version.failures = 0;
+      version.unloaded = false;
+      version.reason.clear();
+      version.load_time = load_time;
     } else {
-      status.state = VersionState::kUnavailable;
-      status.reason = std::string(made.status().message());
+      facts.failed = task.fingerprint;
+      facts.transient = MayPass(made.status());
+      facts.not_before = parts_.clock->Now() + RetryDelay(++version.failures);
+      version.reason = std::string(made.status().message());
     }
   }
-  LogLoaded(folder, made.status(), load_time);
-  parts_.on_change(folder.name, Lookup(folder.name, 0).ok());
+  old.reset();
+  Advance(name);
 }
 
-absl::StatusOr<ModelHandle> Registry::Lookup(absl::string_view name, int64_t version) const {
-  if (version < 0) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("version is ", version, "; expected 1 or above, or 0 for the highest"));
+void Registry::OnGone(const std::string& name, int64_t number) {
+  parts_.metrics->RemoveModel(name, number);
+  {
+    absl::MutexLock lock(&mutex_);
+    const auto model = models_.find(name);
+    if (model == models_.end()) return;
+    const auto version = model->second.versions.find(number);
+    if (version == model->second.versions.end()) return;
+    --version->second.draining;
   }
-  if (!name.empty()) TORCHD_RETURN_IF_ERROR(CheckModelName(name));
-  absl::MutexLock lock(&mutex_);
-  if (name.empty() && models_.size() != 1) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("model is empty, but the server has ", models_.size(), " models; name one"));
-  }
-  const auto found = name.empty() ? models_.begin() : models_.find(std::string(name));
-  if (found == models_.end()) {
-    return absl::NotFoundError(absl::StrCat("no model '", name, "' in the repository"));
-  }
-  const Versions& versions = found->second;
-  if (version > 0) {
-    const auto at = versions.find(version);
-    if (at == versions.end()) {
-      return absl::NotFoundError(absl::StrCat("model '", found->first, "' has no version ", version,
-                                              "; it has ", VersionList(versions)));
-    }
-    if (at->second.state == VersionState::kReady) return at->second.servable;
-    return NotReady(at->second);
-  }
-  for (auto at = versions.rbegin(); at != versions.rend(); ++at) {
-    if (at->second.state == VersionState::kReady) return at->second.servable;
-  }
-  return NotReady(versions.rbegin()->second);
+  Advance(name);
 }
 
-std::vector<VersionStatus> Registry::Snapshot() const {
-  absl::MutexLock lock(&mutex_);
-  std::vector<VersionStatus> all;
-  for (const auto& model : models_) {
-    for (const auto& version : model.second) all.push_back(version.second);
+void Registry::Tell(const std::string& name) {
+  // The state and the word of it are one step: two threads may have news of the same model.
+  absl::MutexLock telling(&telling_mutex_);
+  const absl::Status found = Lookup(name, {}).status();
+  const auto told = told_.find(name);
+  if (told != told_.end() && told->second == found.ok()) return;
+  told_[name] = found.ok();
+  if (absl::IsNotFound(found)) told_.erase(name);
+  parts_.on_change(name, found.ok());
+}
+
+void Registry::TellAll() {
+  std::set<std::string> names;
+  for (const VersionStatus& status : Snapshot()) names.insert(status.name);
+  {
+    absl::MutexLock telling(&telling_mutex_);
+    told_.clear();
   }
-  return all;
+  for (const std::string& name : names) Tell(name);
 }
 
 }  // namespace torchd

@@ -1,7 +1,12 @@
-// Names and versions to handles. For now it loads what the repository holds, once, at start.
+// Names and versions to handles, and the life of each version: SetRepository() says what there is,
+// NextAction() (lifecycle.h) what to do, loading threads do it, the reaper ends it.
+//
+// A newcomer is tried in a process of its own, loaded, warmed up and compared with the trial; only
+// then does it take the place of what served until then. If it fails, nothing changes but the
+// listing.
 //
 // Thread-safety: all methods. No lookup waits for a load: the mutex is held for map access only.
-// Ownership: a handle keeps its version alive.
+// Ownership: a handle keeps its version alive, also beyond the registry's end.
 #pragma once
 
 #include <atomic>
@@ -16,77 +21,156 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "server/base/clock.h"
+#include "server/base/thread_pool.h"
 #include "server/metrics/server_metrics.h"
+#include "server/registry/arrival.h"
+#include "server/registry/lifecycle.h"
+#include "server/registry/memory_budget.h"
+#include "server/registry/reaper.h"
 #include "server/registry/repository.h"
 #include "server/registry/servable.h"
 
 namespace torchd {
 
-// kUnknown -> kLoading -> kReady | kUnavailable; kReady -> kUnloading.
-enum class VersionState { kUnknown, kLoading, kReady, kUnloading, kUnavailable };
-const char* Name(VersionState state);  // "READY"
-
 struct VersionStatus {
   std::string name;
   int64_t version = 0;
   VersionState state = VersionState::kUnknown;
-  std::string reason;    // Why it is kUnavailable.
-  ModelHandle servable;  // Set while kReady.
-  Duration load_time{0};
+  std::string reason;               // Why it does not serve, or not what is on disk.
+  ModelHandle servable;             // Set while it serves.
+  Duration load_time{0};            // Of the copy that serves.
+  bool wanted = false;              // By the policy, a label, and whoever decides.
+  std::vector<std::string> labels;  // "stable"
+  std::vector<std::string> notes;   // Of the model: what its owner should know.
+};
+
+// Which version a caller wants. At most one of the two is set.
+struct VersionChoice {
+  int64_t version = 0;  // 0: the highest that serves, of those the policy asks for if it can be.
+  std::string label = {};
 };
 
 class Registry {
  public:
   struct Parts {
-    // Makes a model of a file; called on a loading thread.
-    std::function<absl::StatusOr<std::unique_ptr<Model>>(const std::string& path,
-                                                         const ModelConfig& config)>
-        load;
-    // Runs the model where it will serve, until its first requests are as fast as later ones.
-    std::function<absl::Status(Model&)> warm_up;
-    // Called first on each loading thread.
-    std::function<void()> prepare_thread;
+    ArrivalParts arrival;
     // Told of each model when what it can serve changes: name, whether a version is ready.
     std::function<void(const std::string& name, bool ready)> on_change;
-    ImageLimits image_limits;
     ServerMetrics* metrics = nullptr;
     const Clock* clock = nullptr;
+    int load_threads = 1;          // Versions of different models that load side by side.
+    int64_t memory_bytes_max = 0;  // Of all models together; 0: no limit.
+    bool on_demand = false;        // A model loads once Ask() names it.
   };
 
   // Borrows metrics and clock of `parts`; they outlive the registry.
-  explicit Registry(Parts parts) : parts_(std::move(parts)) {}
+  explicit Registry(Parts parts);
 
-  // From now on these are known, though not ready.
-  void Expect(const std::vector<VersionFolder>& folders) ABSL_LOCKS_EXCLUDED(mutex_);
+  // Loads that have not begun never will; waits for those that have.
+  ~Registry();
 
-  // Loads what is expected, `threads` at a time; returns when each is READY or UNAVAILABLE. A
-  // version that fails does not stop the others.
-  void LoadAll(const std::vector<VersionFolder>& folders, int threads);
+  // What the repository holds now. Returns at once; loads and unloads follow.
+  void SetRepository(const RepositorySnapshot& repository) ABSL_LOCKS_EXCLUDED(mutex_);
 
-  // Loads that have not begun never will.
-  void StopLoading() { stopping_ = true; }
+  // The same for one model alone.
+  void SetModel(const std::string& name, const RepositorySnapshot& repository)
+      ABSL_LOCKS_EXCLUDED(mutex_);
 
-  // `name` may be empty when there is one model. `version` 0: the highest that is ready.
-  // NOT_FOUND: no such model or version (the versions there are are named). UNAVAILABLE: not ready.
-  absl::StatusOr<ModelHandle> Lookup(absl::string_view name, int64_t version) const
+  // Whether a model may load, where that is on demand. No effect on a name that is not known.
+  void Ask(const std::string& name, bool asked) ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // Failures are forgotten and tried again at once; `reload`: what serves is loaded anew as well.
+  void Retry(const std::string& name, bool reload) ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // `done` runs once nothing is loading, due or draining for the model: here, if so already, or on
+  // a thread of the registry's. After StopLoading() nothing is due. Not after the destructor began.
+  void WhenSettled(const std::string& name, std::function<void()> done) ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // Tries again what waited for its time. Call by NextDueTime().
+  void Tick() ABSL_LOCKS_EXCLUDED(mutex_);
+  Instant NextDueTime() const ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // Loads that have not begun never will; who waits for them is told.
+  void StopLoading() ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // The same, waits for the loads that have begun, and lets go of all versions. on_change is told
+  // nothing after.
+  void Stop() ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // Nothing is loading or due.
+  bool settled() const ABSL_LOCKS_EXCLUDED(mutex_);
+
+  bool Knows(const std::string& name) const ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // Tells on_change of every model again.
+  void TellAll() ABSL_LOCKS_EXCLUDED(telling_mutex_, mutex_);
+
+  // `name` may be empty when there is one model. NOT_FOUND: no such model, version or label (those
+  // there are are named). UNAVAILABLE: not ready.
+  absl::StatusOr<ModelHandle> Lookup(absl::string_view name, const VersionChoice& choice) const
       ABSL_LOCKS_EXCLUDED(mutex_);
 
   // All versions, by name and number.
   std::vector<VersionStatus> Snapshot() const ABSL_LOCKS_EXCLUDED(mutex_);
 
- private:
-  using Versions = std::map<int64_t, VersionStatus>;
+  const MemoryBudget& memory() const { return memory_; }
 
-  void LoadOne(const VersionFolder& folder) ABSL_LOCKS_EXCLUDED(mutex_);
-  absl::StatusOr<ModelHandle> Make(const VersionFolder& folder);
-  void Finish(const VersionFolder& folder, const absl::StatusOr<ModelHandle>& made,
-              Duration load_time) ABSL_LOCKS_EXCLUDED(telling_mutex_, mutex_);
+ private:
+  struct Version {
+    VersionFacts facts;
+    VersionFolder folder;  // As last seen on disk.
+    uint64_t reloads = 0;  // Part of the fingerprint in `facts`.
+    ModelHandle servable;
+    std::string reason;
+    int failures = 0;
+    int draining = 0;  // Copies that no longer serve but still answer somebody.
+    bool unloaded = false;
+    Duration load_time{0};
+  };
+  struct Entry {
+    ModelOnDisk about;                    // Without the versions.
+    std::map<int64_t, Version> versions;  // At least one, whenever mutex_ is free.
+    bool asked = false;
+    std::vector<std::function<void()>> waiting;
+  };
+  using Models = std::map<std::string, Entry>;
+  struct Task {
+    VersionFolder folder;
+    uint64_t fingerprint = 0;
+  };
+
+  static ModelFacts FactsOf(const Entry& entry);
+  static VersionState StateOf(const Version& version);
+  static void SetFolder(const VersionFolder& folder, Version& version);
+  std::set<int64_t> WantedOf(const Entry& entry, const ModelFacts& facts) const;
+  bool Settled(const Entry& entry) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  VersionStatus StatusOf(const std::string& name, const Entry& entry, int64_t number) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Update(const ModelOnDisk* model, Entry& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::StatusOr<ModelHandle> Choose(const std::string& name, const Entry& entry,
+                                     const VersionChoice& choice) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  // Does what NextAction() says until it says nothing; then tells and wakes who waits.
+  void Advance(const std::string& name) ABSL_LOCKS_EXCLUDED(telling_mutex_, mutex_);
+  void Act(Entry& entry, std::vector<ModelHandle>& dropped) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  static void DropAbsent(Entry& entry);
+  void Load(const Task& task) ABSL_LOCKS_EXCLUDED(telling_mutex_, mutex_);
+  void Abandon(const Task& task) ABSL_LOCKS_EXCLUDED(telling_mutex_, mutex_);
+  void Finish(const Task& task, absl::StatusOr<std::unique_ptr<Servable>> made, Duration load_time)
+      ABSL_LOCKS_EXCLUDED(telling_mutex_, mutex_);
+  void OnGone(const std::string& name, int64_t number) ABSL_LOCKS_EXCLUDED(mutex_);
+  void Tell(const std::string& name) ABSL_LOCKS_EXCLUDED(telling_mutex_, mutex_);
 
   const Parts parts_;
   std::atomic<bool> stopping_{false};
+  MemoryBudget memory_;
   absl::Mutex telling_mutex_ ABSL_ACQUIRED_BEFORE(mutex_);  // Held while on_change is told.
+  std::map<std::string, bool> told_ ABSL_GUARDED_BY(telling_mutex_);  // What on_change was told.
   mutable absl::Mutex mutex_;
-  std::map<std::string, Versions> models_ ABSL_GUARDED_BY(mutex_);
+  Models models_ ABSL_GUARDED_BY(mutex_);
+  std::unique_ptr<Reaper> reaper_;
+  std::unique_ptr<ThreadPool> loaders_;
 };
 
 }  // namespace torchd

@@ -2,42 +2,28 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <fstream>
-#include <sstream>
 #include <utility>
 
 #include "absl/strings/ascii.h"
-#include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "server/base/status_macros.h"
-#include "server/base/utf8.h"
+#include "server/registry/fingerprint.h"
+#include "server/registry/root_folder.h"
+#include "server/registry/version_files.h"
 
 namespace torchd {
 namespace {
 
-namespace fs = std::filesystem;
-
 constexpr size_t kNameLengthMax = 128;
-constexpr int64_t kTextFileBytesMax = int64_t{64} * 1024 * 1024;
+constexpr size_t kNotesMax = 100;
+constexpr char kModelFile[] = "model.pt";
+constexpr char kPackageFile[] = "model.pt2";
 
-// Names in a folder, sorted; those that start with a dot (half-copied, .git) are left out.
-absl::StatusOr<std::vector<std::string>> FoldersIn(const std::string& folder) {
-  std::error_code error;
-  std::vector<std::string> names;
-  for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
-    std::error_code ignored;
-    if (!it->is_directory(ignored)) continue;
-    const std::string name = it->path().filename().string();
-    if (!absl::StartsWith(name, ".")) names.push_back(name);
-  }
-  if (error) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("cannot read the folder ", folder, ": ", error.message()));
-  }
-  std::sort(names.begin(), names.end());
-  return names;
+bool IsNameCharacter(char c, bool first) {
+  return absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '_' ||
+         (!first && (c == '.' || c == '-'));
 }
 
 // A version number is written as it is read back: no sign, no leading zero.
@@ -45,143 +31,330 @@ bool ParseVersion(const std::string& text, int64_t& version) {
   return absl::SimpleAtoi(text, &version) && version > 0 && absl::StrCat(version) == text;
 }
 
-void AddVersions(const std::string& repository, const std::string& name,
-                 std::vector<VersionFolder>& folders) {
-  const std::string model_folder = repository + "/" + name;
-  const auto unusable = [&](absl::Status why) {
-    // A name outside the grammar need not even be text.
-    folders.push_back({absl::CHexEscape(name), 0, model_folder, model_folder, std::move(why)});
-  };
-  const absl::Status grammar = CheckModelName(name);
-  if (!grammar.ok()) return unusable(grammar);
-  const auto versions = FoldersIn(model_folder);
-  if (!versions.ok()) return unusable(versions.status());
-  const size_t before = folders.size();
-  for (const std::string& text : *versions) {
-    int64_t version = 0;
-    if (!ParseVersion(text, version)) continue;
-    VersionFolder folder{name, version, model_folder, absl::StrCat(model_folder, "/", text), {}};
-    std::error_code ignored;
-    if (!fs::is_regular_file(folder.ModelFile(), ignored)) {
-      folder.status = absl::NotFoundError(absl::StrCat("no model file ", folder.ModelFile()));
+// A folder's name that is no model's, for a listing: bounded, and ASCII as the wire wants UTF-8.
+std::string Harmless(std::string name) {
+  name.resize(std::min(name.size(), kNameLengthMax));
+  for (char& c : name) {
+    if (!absl::ascii_isprint(static_cast<unsigned char>(c))) c = '?';
+  }
+  return name;
+}
+
+void AddNote(ModelOnDisk& model, std::string note) {
+  if (model.notes.size() < kNotesMax) model.notes.push_back(std::move(note));
+}
+
+// --- Fingerprints. ---
+
+void AddFile(const RootFolder& root, const std::string& folder, const std::string& name,
+             Fingerprint& fingerprint) {
+  const auto entry = root.Look(absl::StrCat(folder, "/", name));
+  if (absl::IsNotFound(entry.status()) || (entry.ok() && entry->is_folder())) return;
+  fingerprint.Add(name);
+  if (!entry.ok()) return fingerprint.Add(absl::string_view(entry.status().message()));
+  fingerprint.Add(static_cast<uint64_t>(entry->stat.st_ino));
+  fingerprint.Add(static_cast<uint64_t>(entry->stat.st_size));
+  fingerprint.Add(static_cast<uint64_t>(entry->stat.st_mtim.tv_sec));
+  fingerprint.Add(static_cast<uint64_t>(entry->stat.st_mtim.tv_nsec));
+}
+
+uint64_t FingerprintOf(const RootFolder& root, const VersionFolder& version,
+                       const ModelConfig& config) {
+  Fingerprint fingerprint;
+  const auto names = root.List(version.folder);
+  for (size_t i = 0; names.ok() && i < names->size(); ++i) {
+    AddFile(root, version.folder, names->at(i), fingerprint);
+  }
+  if (version.model_folder != version.folder) {
+    for (const std::string& name : {std::string(kModelYaml), std::string(kConfigPbtxt),
+                                    config.labels, config.text.value_or(TextConfig()).vocabulary}) {
+      fingerprint.Add("beside the versions");
+      AddFile(root, version.model_folder, name, fingerprint);
     }
-    folders.push_back(std::move(folder));
   }
-  if (folders.size() == before) {
-    unusable(absl::NotFoundError(
-        absl::StrCat("no version in ", model_folder, "; expected ", model_folder, "/1/model.pt")));
-  }
-  std::sort(folders.begin() + static_cast<std::ptrdiff_t>(before), folders.end(),
-            [](const auto& a, const auto& b) { return a.version < b.version; });
+  fingerprint.Add(absl::string_view(version.status.message()));
+  fingerprint.Add(version.model_file);
+  fingerprint.Add(version.package_file);
+  return fingerprint.value();
 }
 
-// The file in the version's folder, else in the model's; empty when neither has it.
-std::string Find(const VersionFolder& folder, const std::string& file) {
-  for (const std::string& where : {folder.folder, folder.model_folder}) {
-    std::error_code ignored;
-    std::string path = absl::StrCat(where, "/", file);
-    if (fs::is_regular_file(path, ignored)) return path;
-  }
-  return "";
+uint64_t FingerprintOf(const RootFolder& root, const ModelOnDisk& model) {
+  Fingerprint fingerprint;
+  AddFile(root, model.folder, kModelYaml, fingerprint);
+  AddFile(root, model.folder, kConfigPbtxt, fingerprint);
+  fingerprint.Add(absl::string_view(model.status.message()));
+  for (const std::string& note : model.notes) fingerprint.Add(note);
+  return fingerprint.value();
 }
 
-absl::StatusOr<std::string> ReadText(const std::string& path) {
-  std::error_code error;
-  const auto size = fs::file_size(path, error);
-  if (!error && size > kTextFileBytesMax) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(path, " has ", size, " bytes; at most ", kTextFileBytesMax));
-  }
-  std::ifstream file(path, std::ios::binary);
-  std::ostringstream contents;
-  contents << file.rdbuf();
-  if (!file) return absl::FailedPreconditionError(absl::StrCat("cannot read ", path));
-  return contents.str();
+// --- One version. ---
+
+// The real path of a model file; empty when there is none.
+absl::StatusOr<std::string> FileAt(const RootFolder& root, const std::string& path) {
+  auto entry = root.LookAtFile(path);
+  if (absl::IsNotFound(entry.status())) return std::string();
+  TORCHD_RETURN_IF_ERROR(entry.status());
+  return std::move(entry->real_path);
 }
 
-std::vector<std::string> Lines(const std::string& text) {
-  std::vector<std::string> lines;
-  std::istringstream stream(text);
-  for (std::string line; std::getline(stream, line);) {
-    absl::StripTrailingAsciiWhitespace(&line);
-    lines.push_back(line);
-  }
-  while (!lines.empty() && lines.back().empty()) lines.pop_back();
-  return lines;
+// The one file that config.pbtxt names.
+absl::Status FindNamedFile(const RootFolder& root, const std::string& name,
+                           VersionFolder& version) {
+  const std::string path = absl::StrCat(version.folder, "/", name);
+  std::string& target = absl::EndsWith(name, ".pt2") ? version.package_file : version.model_file;
+  TORCHD_ASSIGN_OR_RETURN(target, FileAt(root, path));
+  return target.empty() ? absl::NotFoundError(absl::StrCat("no model file ", path))
+                        : absl::OkStatus();
 }
 
-// Labels travel in messages that hold text only. A file that was named must be there; the usual one
-// may be absent.
-absl::StatusOr<std::vector<std::string>> ReadLabels(const VersionFolder& folder,
-                                                    const std::string& name) {
-  const std::string path = Find(folder, name);
-  if (path.empty()) {
-    if (name == ModelConfig().labels) return std::vector<std::string>();
-    return absl::NotFoundError(
-        absl::StrCat("labels: no file ", name, " in ", folder.folder, " or ", folder.model_folder));
+absl::Status FindModelFiles(const RootFolder& root, VersionFolder& version, ModelOnDisk& model) {
+  const std::string& folder = version.folder;
+  TORCHD_ASSIGN_OR_RETURN(version.model_file, FileAt(root, absl::StrCat(folder, "/", kModelFile)));
+  const auto package = FileAt(root, absl::StrCat(folder, "/", kPackageFile));
+  version.package_file = package.value_or("");
+  if (!version.model_file.empty()) {  // An alternative that is unfit does not stop the model.
+    if (!package.ok()) AddNote(model, std::string(package.status().message()));
+    return absl::OkStatus();
   }
-  TORCHD_ASSIGN_OR_RETURN(const std::string text, ReadText(path));
-  std::vector<std::string> labels = Lines(text);
-  for (size_t i = 0; i < labels.size(); ++i) {
-    if (IsUtf8(labels[i])) continue;
-    return absl::InvalidArgumentError(absl::StrCat(path, ":", i + 1, ": expected UTF-8, got \"",
-                                                   absl::CHexEscape(labels[i]), "\""));
+  TORCHD_RETURN_IF_ERROR(package.status());
+  if (!version.package_file.empty()) return absl::OkStatus();
+  return absl::NotFoundError(
+      absl::StrCat("no model file ", folder, "/", kModelFile, " or ", kPackageFile));
+}
+
+// --- One model. ---
+
+// What a scan carries from the repository down to each version.
+struct Scan {
+  const RootFolder& root;
+  const ScanOptions& options;
+};
+
+// A version's own model.yaml counts before its model's configuration.
+absl::StatusOr<ModelConfig> ConfigOf(const Scan& scan, const FoundConfig& of_model,
+                                     const VersionFolder& version, ModelOnDisk& model) {
+  const bool has_own =
+      version.folder != model.folder &&
+      !absl::IsNotFound(scan.root.Look(absl::StrCat(version.folder, "/", kModelYaml)).status());
+  if (!has_own) return of_model.config;
+  TORCHD_ASSIGN_OR_RETURN(FoundConfig own, ReadConfig(scan.root, {version.folder, model.folder}));
+  for (const std::string& note : own.notes) {
+    AddNote(model, absl::StrCat("version ", version.version, ": ", note));
   }
-  return labels;
+  return std::move(own.config);
+}
+
+absl::Status CheckVersion(const Scan& scan, const FoundConfig& config, VersionFolder& version,
+                          ModelOnDisk& model) {
+  TORCHD_RETURN_IF_ERROR(model.status);
+  TORCHD_RETURN_IF_ERROR(scan.root.Look(version.folder).status());
+  if (!config.model_filename.empty()) {
+    return FindNamedFile(scan.root, config.model_filename, version);
+  }
+  return FindModelFiles(scan.root, version, model);
+}
+
+// `config`: of the model.
+void AddVersion(const Scan& scan, const FoundConfig& config, int64_t number,
+                const std::string& folder, ModelOnDisk& model) {
+  VersionFolder version;
+  version.name = model.name;
+  version.version = number;
+  version.model_folder = model.folder;
+  version.folder = folder;
+  version.repository = scan.root.path();
+  version.status = CheckVersion(scan, config, version, model);
+  auto own = ConfigOf(scan, config, version, model);
+  if (version.status.ok()) version.status = own.status();
+  version.fingerprint = FingerprintOf(scan.root, version, own.ok() ? *own : config.config);
+  model.versions[number] = std::move(version);
+}
+
+// The numbers of the versions. A link that is unfit counts: the listing says why.
+absl::StatusOr<std::vector<int64_t>> VersionsIn(const Scan& scan, const std::string& folder) {
+  TORCHD_ASSIGN_OR_RETURN(const std::vector<std::string> names, scan.root.List(folder));
+  std::vector<int64_t> versions;
+  for (const std::string& name : names) {
+    int64_t version = 0;
+    if (!ParseVersion(name, version)) continue;
+    const auto entry = scan.root.Look(absl::StrCat(folder, "/", name));
+    if (absl::IsNotFound(entry.status()) || (entry.ok() && !entry->is_folder())) continue;
+    versions.push_back(version);
+  }
+  if (versions.size() > static_cast<size_t>(scan.options.versions_max)) {
+    return absl::ResourceExhaustedError(absl::StrCat(
+        folder, " has ", versions.size(), " versions; at most ", scan.options.versions_max));
+  }
+  if (versions.empty()) {
+    return absl::NotFoundError(absl::StrCat("no version in ", folder, "; expected ", folder, "/1/",
+                                            kModelFile, " or ", kPackageFile));
+  }
+  return versions;
+}
+
+FoundConfig AddConfig(const Scan& scan, ModelOnDisk& model) {
+  auto read = ReadConfig(scan.root, {model.folder, model.folder});
+  if (!read.ok()) {
+    model.status = read.status();
+    return {};
+  }
+  FoundConfig config = *std::move(read);
+  model.policy = config.config.version_policy.value_or(VersionPolicy());
+  model.version_labels = config.config.version_labels;
+  for (const std::string& note : config.notes) AddNote(model, note);
+  if (config.config.rows_per_batch_max > 1) {
+    AddNote(model,
+            absl::StrCat("rows_per_batch_max (max_batch_size) ", config.config.rows_per_batch_max,
+                         ": rows run one at a time in this version of torchd"));
+  }
+  if (!config.name.empty() && config.name != model.name) {
+    AddNote(model, absl::StrCat(kConfigPbtxt, ": name \"", Harmless(config.name),
+                                "\" is not honoured; the model is called \"", model.name, "\""));
+  }
+  return config;
+}
+
+void MakeUnfit(const Scan& scan, ModelOnDisk& model, absl::Status why) {
+  model.status = std::move(why);
+  VersionFolder version;
+  version.name = model.name;
+  version.model_folder = version.folder = model.folder;
+  version.repository = scan.root.path();
+  version.status = model.status;
+  Fingerprint fingerprint;
+  fingerprint.Add(absl::string_view(model.status.message()));
+  version.fingerprint = fingerprint.value();
+  model.versions = {{0, std::move(version)}};
+}
+
+void AddVersions(const Scan& scan, ModelOnDisk& model) {
+  const FoundConfig config = AddConfig(scan, model);
+  const auto versions = VersionsIn(scan, model.folder);
+  if (!versions.ok()) {
+    return MakeUnfit(scan, model, model.status.ok() ? versions.status() : model.status);
+  }
+  for (const int64_t version : *versions) {
+    AddVersion(scan, config, version, absl::StrCat(model.folder, "/", version), model);
+  }
+}
+
+// `looked`: at the model's folder.
+ModelOnDisk ReadModel(const Scan& scan, const std::string& name, const absl::Status& looked) {
+  ModelOnDisk model;
+  model.name = Harmless(name);
+  model.folder = absl::StrCat(scan.root.path(), "/", name);
+  const absl::Status named = CheckModelName(name);
+  if (!named.ok()) {
+    MakeUnfit(scan, model, named);
+  } else if (!looked.ok()) {
+    MakeUnfit(scan, model, looked);
+  } else {
+    AddVersions(scan, model);
+  }
+  model.fingerprint = FingerprintOf(scan.root, model);
+  return model;
+}
+
+// --- The repository. ---
+
+// Whether the repository is itself a model's folder. An unfit link counts: the listing says why.
+bool HoldsModelFile(const RootFolder& root) {
+  for (const char* name : {kModelFile, kPackageFile}) {
+    const auto entry = root.Look(absl::StrCat(root.path(), "/", name));
+    if (!absl::IsNotFound(entry.status()) && !(entry.ok() && entry->is_folder())) return true;
+  }
+  return false;
+}
+
+ModelOnDisk ReadSingleModel(const Scan& scan, const std::string& name, bool has_folders) {
+  ModelOnDisk model;
+  model.name = name;
+  model.folder = scan.root.path();
+  const FoundConfig config = AddConfig(scan, model);
+  AddVersion(scan, config, 1, model.folder, model);
+  if (has_folders) {
+    AddNote(model, absl::StrCat("a model file lies in ", model.folder,
+                                " itself, so the folders there are not read"));
+  }
+  model.fingerprint = FingerprintOf(scan.root, model);
+  return model;
+}
+
+// Each folder, and each link that is unfit, with its status.
+absl::StatusOr<std::map<std::string, absl::Status>> FoldersIn(const RootFolder& root) {
+  TORCHD_ASSIGN_OR_RETURN(const std::vector<std::string> names, root.List(root.path()));
+  std::map<std::string, absl::Status> folders;
+  for (const std::string& name : names) {
+    const auto entry = root.Look(absl::StrCat(root.path(), "/", name));
+    if (absl::IsNotFound(entry.status()) || (entry.ok() && !entry->is_folder())) continue;
+    folders.emplace(name, entry.status());
+  }
+  return folders;
 }
 
 }  // namespace
 
+std::string VersionFolder::ModelFile() const {
+  if (!model_file.empty()) return model_file;
+  return package_file.empty() ? absl::StrCat(folder, "/", kModelFile) : package_file;
+}
+
 absl::Status CheckModelName(absl::string_view name) {
-  const auto legal = [](char c, bool first) {
-    return absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '_' ||
-           (!first && (c == '.' || c == '-'));
-  };
   bool ok = !name.empty() && name.size() <= kNameLengthMax;
-  for (size_t i = 0; ok && i < name.size(); ++i) ok = legal(name[i], i == 0);
+  for (size_t i = 0; ok && i < name.size(); ++i) ok = IsNameCharacter(name[i], i == 0);
   if (ok) return absl::OkStatus();
   std::string shown;
-  for (const char c : name.substr(0, 40)) shown += legal(c, false) ? c : '?';
+  for (const char c : name.substr(0, 40)) shown += IsNameCharacter(c, false) ? c : '?';
   return absl::InvalidArgumentError(
       absl::StrCat("'", shown, name.size() > 40 ? "..." : "", "' (", name.size(),
                    " bytes) is no model name: expected a letter, digit or '_', then up to 127 "
                    "letters, digits, '_', '.' or '-'"));
 }
 
-absl::StatusOr<std::vector<VersionFolder>> ScanRepository(const std::string& repository) {
+std::string ModelNameOf(const std::string& path) {
   std::error_code ignored;
-  if (!fs::is_directory(repository, ignored)) {
-    return absl::NotFoundError(absl::StrCat("model_repository '", repository, "' is no folder"));
+  std::filesystem::path folder = std::filesystem::absolute(path, ignored).lexically_normal();
+  if (!folder.has_filename()) folder = folder.parent_path();  // After a slash at the end.
+  std::string name = folder.filename().string().substr(0, kNameLengthMax);
+  for (size_t i = 0; i < name.size(); ++i) {
+    if (!IsNameCharacter(name[i], i == 0)) name[i] = '_';
   }
-  TORCHD_ASSIGN_OR_RETURN(const std::vector<std::string> names, FoldersIn(repository));
-  std::vector<VersionFolder> folders;
-  for (const std::string& name : names) AddVersions(repository, name, folders);
-  return folders;
+  return name.empty() ? "model" : name;
 }
 
-absl::StatusOr<VersionFiles> ReadVersionFiles(const VersionFolder& folder) {
-  VersionFiles files;
-  std::string yaml;
-  const std::string config_path = Find(folder, "model.yaml");
-  if (!config_path.empty()) {
-    TORCHD_ASSIGN_OR_RETURN(yaml, ReadText(config_path));
+absl::StatusOr<RepositorySnapshot> ScanRepository(const std::string& repository,
+                                                  const ScanOptions& options) {
+  if (!options.model_name.empty()) TORCHD_RETURN_IF_ERROR(CheckModelName(options.model_name));
+  TORCHD_ASSIGN_OR_RETURN(const RootFolder given, RootFolder::Open(repository));
+  TORCHD_ASSIGN_OR_RETURN(const RootFolder root, RootFolder::Open(given.real_path()));
+  TORCHD_ASSIGN_OR_RETURN(const auto folders, FoldersIn(root));
+  const Scan scan = {root, options};
+  RepositorySnapshot snapshot;
+  if (HoldsModelFile(root)) {
+    ModelOnDisk model = ReadSingleModel(
+        scan, options.model_name.empty() ? ModelNameOf(repository) : options.model_name,
+        !folders.empty());
+    snapshot.models.emplace(model.name, std::move(model));
+    return snapshot;
   }
-  auto config = ParseModelConfig(yaml);
-  if (!config.ok()) {
-    return absl::Status(config.status().code(),
-                        absl::StrCat(config_path, ": ", config.status().message()));
+  if (folders.size() > static_cast<size_t>(options.models_max)) {
+    return absl::ResourceExhaustedError(absl::StrCat("the repository ", repository, " has ",
+                                                     folders.size(), " models; at most ",
+                                                     options.models_max));
   }
-  files.config = *std::move(config);
-  TORCHD_ASSIGN_OR_RETURN(files.labels, ReadLabels(folder, files.config.labels));
-  if (files.config.text) {
-    const std::string path = Find(folder, files.config.text->vocabulary);
-    if (path.empty()) {
-      return absl::NotFoundError(absl::StrCat("no vocabulary ", files.config.text->vocabulary,
-                                              " in ", folder.model_folder));
-    }
-    TORCHD_ASSIGN_OR_RETURN(files.vocabulary, ReadText(path));
+  for (const auto& folder : folders) {
+    ModelOnDisk model = ReadModel(scan, folder.first, folder.second);
+    snapshot.models.emplace(model.name, std::move(model));
   }
-  return files;
+  return snapshot;
+}
+
+std::vector<VersionFolder> AllVersions(const RepositorySnapshot& snapshot) {
+  std::vector<VersionFolder> all;
+  for (const auto& model : snapshot.models) {
+    for (const auto& version : model.second.versions) all.push_back(version.second);
+  }
+  return all;
 }
 
 }  // namespace torchd

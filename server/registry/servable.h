@@ -9,6 +9,7 @@
 #include "server/inference/model.h"
 #include "server/metrics/server_metrics.h"
 #include "server/preprocessing/preprocessor.h"
+#include "server/registry/memory_budget.h"
 
 namespace torchd {
 
@@ -20,6 +21,7 @@ struct Servable {
   std::unique_ptr<Model> model;
   Preprocessor preprocessor;
   ModelMetrics& metrics;
+  MemoryBudget::Lease memory = {};
 };
 
 using ModelHandle = std::shared_ptr<const Servable>;

@@ -37,16 +37,58 @@ void ToWire(const VersionStatus& status, v1::ModelVersion& wire) {
   wire.set_version(status.version);
   wire.set_state(ToWire(status.state));
   wire.set_reason(status.reason);
+  for (const std::string& label : status.labels) wire.add_version_labels(label);
+  for (const std::string& note : status.notes) wire.add_notes(note);
   if (status.servable == nullptr) return;
   const ModelSignature& signature = status.servable->model->signature();
   for (const TensorSpec& input : signature.inputs) ToWire(input, *wire.add_inputs());
   for (const TensorSpec& output : signature.outputs) ToWire(output, *wire.add_outputs());
   for (const std::string& kind : Takes(*status.servable)) wire.add_takes(kind);
   wire.set_labels(static_cast<int>(status.servable->labels.size()));
+  wire.set_memory_bytes(status.servable->memory.bytes());
   wire.set_load_ms(Microseconds(status.load_time) / 1000);
 }
 
+// The versions of `model`, as they are now.
+void AddVersions(const Registry& registry, const std::string& model,
+                 v1::ModelChangeResponse& response) {
+  for (const VersionStatus& status : registry.Snapshot()) {
+    if (status.name == model) ToWire(status, *response.add_models());
+  }
+}
+
 }  // namespace
+
+template <typename Request>
+grpc::ServerUnaryReactor* AdminService::Change(Begin begin, grpc::CallbackServerContext* context,
+                                               const Request* request,
+                                               v1::ModelChangeResponse* response) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  // The messages and the reactor live until Finish().
+  (control_.*begin)(request->model(), [this, request, response, reactor](const absl::Status& done) {
+    if (done.ok()) AddVersions(registry_, request->model(), *response);
+    reactor->Finish(torchd::ToWire(done));
+  });
+  return reactor;
+}
+
+grpc::ServerUnaryReactor* AdminService::LoadModel(grpc::CallbackServerContext* context,
+                                                  const v1::LoadModelRequest* request,
+                                                  v1::ModelChangeResponse* response) {
+  return Change(&RepositoryControl::Load, context, request, response);
+}
+
+grpc::ServerUnaryReactor* AdminService::UnloadModel(grpc::CallbackServerContext* context,
+                                                    const v1::UnloadModelRequest* request,
+                                                    v1::ModelChangeResponse* response) {
+  return Change(&RepositoryControl::Unload, context, request, response);
+}
+
+grpc::ServerUnaryReactor* AdminService::ReloadModel(grpc::CallbackServerContext* context,
+                                                    const v1::ReloadModelRequest* request,
+                                                    v1::ModelChangeResponse* response) {
+  return Change(&RepositoryControl::Reload, context, request, response);
+}
 
 grpc::ServerUnaryReactor* AdminService::ListModels(grpc::CallbackServerContext* context,
                                                    const v1::ListModelsRequest* request,

@@ -1,10 +1,13 @@
-// What operators ask: models and the server itself. Read-only.
+// What operators ask and tell: models and the server itself.
 //
 // Thread-safety: gRPC calls it from many threads.
 #pragma once
 
 #include <functional>
+#include <string>
+#include <utility>
 
+#include "server/registry/control.h"
 #include "server/registry/registry.h"
 #include "torchd/v1/admin.grpc.pb.h"
 
@@ -12,9 +15,20 @@ namespace torchd {
 
 class AdminService final : public v1::AdminService::CallbackService {
  public:
-  // `status` fills in everything but the counts of versions. Borrows the registry.
-  AdminService(const Registry& registry, std::function<void(v1::GetServerStatusResponse&)> status)
-      : registry_(registry), status_(std::move(status)) {}
+  // `status` fills in everything but the counts of versions. Borrows registry and control.
+  AdminService(const Registry& registry, RepositoryControl& control,
+               std::function<void(v1::GetServerStatusResponse&)> status)
+      : registry_(registry), control_(control), status_(std::move(status)) {}
+
+  grpc::ServerUnaryReactor* LoadModel(grpc::CallbackServerContext* context,
+                                      const v1::LoadModelRequest* request,
+                                      v1::ModelChangeResponse* response) override;
+  grpc::ServerUnaryReactor* UnloadModel(grpc::CallbackServerContext* context,
+                                        const v1::UnloadModelRequest* request,
+                                        v1::ModelChangeResponse* response) override;
+  grpc::ServerUnaryReactor* ReloadModel(grpc::CallbackServerContext* context,
+                                        const v1::ReloadModelRequest* request,
+                                        v1::ModelChangeResponse* response) override;
 
   grpc::ServerUnaryReactor* ListModels(grpc::CallbackServerContext* context,
                                        const v1::ListModelsRequest* request,
@@ -24,7 +38,15 @@ class AdminService final : public v1::AdminService::CallbackService {
                                             v1::GetServerStatusResponse* response) override;
 
  private:
+  using Begin = void (RepositoryControl::*)(const std::string& name,
+                                            const RepositoryControl::Done& done);
+
+  template <typename Request>
+  grpc::ServerUnaryReactor* Change(Begin begin, grpc::CallbackServerContext* context,
+                                   const Request* request, v1::ModelChangeResponse* response);
+
   const Registry& registry_;
+  RepositoryControl& control_;
   const std::function<void(v1::GetServerStatusResponse&)> status_;
 };
 

@@ -39,7 +39,7 @@ ClassifyItem FromWire(const v1::TensorInput& input) {
           absl::StrCat("data_type: got ", static_cast<int>(tensor.data_type()),
                        ", expected one of UINT8, INT32, INT64, FLOAT32"));
     }
-    if (tensor.shape_size() > kDimensionsMax + 1) {
+    if (tensor.shape_size() > static_cast<int>(kDimensionsMax) + 1) {
       return absl::InvalidArgumentError(
           absl::StrCat("shape: got ", tensor.shape_size(), " sizes, at most ", kDimensionsMax));
     }
@@ -84,6 +84,7 @@ ClassifyCall FromWire(const v1::ClassifyRequest& request) {
   ClassifyCall call;
   call.model = View(request.model());
   call.version = request.version();
+  call.version_label = request.version_label();
   call.items.reserve(static_cast<size_t>(request.items_size()));
   for (const v1::ClassifyItem& item : request.items()) call.items.push_back(FromWire(item));
   if (request.has_top_k()) call.top_k = request.top_k();

@@ -3,6 +3,7 @@
 #include <mutex>
 #include <set>
 #include <string>
+#include <thread>
 
 #include "absl/synchronization/barrier.h"
 #include "absl/synchronization/blocking_counter.h"
@@ -240,6 +241,42 @@ TEST(ExecutorsTest, EachThreadIsPreparedBeforeItRunsAnything) {
   executors.RunOnEach([&] { unprepared += ready ? 0 : 1; });
   EXPECT_EQ(prepared, 3);
   EXPECT_EQ(unprepared, 0);
+}
+
+TEST(ExecutorsTest, BusySinceCountsRunsThatBeganBefore) {
+  ManualClock clock;
+  Gate gate;
+  const std::vector<float> row = {1, 2, 3};
+  Executors executors(Threads(2), clock);
+  EXPECT_EQ(executors.BusySince(clock.Now() + milliseconds(1)), 0);  // Idle.
+  ASSERT_TRUE(executors.Submit(NewRequest(gate.model, row)).ok());
+  gate.reached.WaitForNotification();
+  const Instant began = clock.Now();
+  clock.Advance(milliseconds(10));
+  EXPECT_EQ(executors.BusySince(began), 0);
+  EXPECT_EQ(executors.BusySince(began + milliseconds(1)), 1);
+  EXPECT_EQ(executors.BusySince(clock.Now()), 1);
+  gate.open.Notify();
+  executors.RunOnEach([] {});  // Later runs begin later.
+  EXPECT_EQ(executors.BusySince(clock.Now()), 0);
+}
+
+// Warming up may hang like any other run.
+TEST(ExecutorsTest, BusySinceCountsTasksToo) {
+  ManualClock clock;
+  Executors executors(Threads(1), clock);
+  absl::Notification reached, go;
+  std::thread warming([&] {
+    executors.RunOnEach([&] {
+      reached.Notify();
+      go.WaitForNotification();
+    });
+  });
+  reached.WaitForNotification();
+  clock.Advance(milliseconds(1));
+  EXPECT_EQ(executors.BusySince(clock.Now()), 1);
+  go.Notify();
+  warming.join();
 }
 
 }  // namespace

@@ -35,14 +35,31 @@ class ClassifierTest : public ::testing::Test {
   ClassifierTest() {
     repository_.Write("echo/1/model.pt", "");
     repository_.Write("echo/labels.txt", "ant\nbee\ncat\n");
-    repository_.Write("echo/model.yaml", "softmax: false\n");
+    repository_.Write("echo/model.yaml", "softmax: false\nversion_labels: {stable: 1}\n");
     repository_.Write("text/1/model.pt", "");
     repository_.Write("text/model.yaml", "text: {}\n");
     repository_.Write("text/vocab.txt", "[PAD]\n[UNK]\n[CLS]\n[SEP]\ncat\n");
     repository_.Write("broken/1/model.pt", "");
-    const auto folders = ScanRepository(repository_.path());
-    EXPECT_TRUE(folders.ok()) << folders.status();
-    registry_.LoadAll(*folders, 1);
+    const auto snapshot = ScanRepository(repository_.path());
+    EXPECT_TRUE(snapshot.ok()) << snapshot.status();
+    registry_.SetRepository(*snapshot);
+    for (const char* name : {"echo", "text", "broken"}) {
+      absl::Notification settled;
+      registry_.WhenSettled(name, [&] { settled.Notify(); });
+      settled.WaitForNotification();
+    }
+  }
+
+  Registry::Parts RegistryParts() {
+    Registry::Parts parts;
+    parts.arrival.load = [this](const std::string& path, const ModelConfig& config) {
+      return Load(path, config);
+    };
+    parts.arrival.warm_up = [](Model&) { return absl::OkStatus(); };
+    parts.on_change = [](const std::string&, bool) {};
+    parts.metrics = &metrics_;
+    parts.clock = &clock_;
+    return parts;
   }
 
   absl::StatusOr<std::unique_ptr<Model>> Load(const std::string& path, const ModelConfig& config) {
@@ -104,16 +121,7 @@ class ClassifierTest : public ::testing::Test {
   ManualClock clock_;
   ServerMetrics metrics_{{"0", "0"}};
   std::function<void()> on_run_;
-  Registry registry_{{
-      .load = [this](const std::string& path,
-                     const ModelConfig& config) { return Load(path, config); },
-      .warm_up = [](Model&) { return absl::OkStatus(); },
-      .prepare_thread = [] {},
-      .on_change = [](const std::string&, bool) {},
-      .image_limits = {},
-      .metrics = &metrics_,
-      .clock = &clock_,
-  }};
+  Registry registry_{RegistryParts()};
   Executors executors_{{.device = "cpu", .threads = 1, .queue = {.rows_waiting_max = 2}}, clock_};
   ThreadPool pool_{"prep", {.threads = 1, .tasks_waiting_max = 2}};
   Classifier classifier_{{registry_, executors_, pool_, metrics_, clock_}};
@@ -130,6 +138,17 @@ TEST_F(ClassifierTest, AnswersClassesWithLabelsHighestFirst) {
   EXPECT_EQ(std::string(classes[0].label), "bee");
   EXPECT_EQ(classes[0].probability, 3);  // The model's configuration says: no softmax.
   EXPECT_EQ(std::string(classes[2].label), "ant");
+}
+
+TEST_F(ClassifierTest, CallerChoosesTheVersionByLabel) {
+  ClassifyCall call = Call("echo", {good_});
+  call.version_label = "stable";
+  const ClassifyAnswer stable = Classify(std::move(call));
+  ASSERT_TRUE(stable.status.ok()) << stable.status;
+  EXPECT_EQ(stable.servable->version, 1);
+  call = Call("echo", {good_});
+  call.version_label = "canary";
+  EXPECT_EQ(Classify(std::move(call)).status.code(), absl::StatusCode::kNotFound);
 }
 
 TEST_F(ClassifierTest, CallerChoosesTopKAndSoftmax) {

@@ -66,6 +66,23 @@ TEST(ArgumentsTest, ModelsTakesOneName) {
   EXPECT_THAT(Refusal({"models", "a", "b"}), HasSubstr("unexpected argument 'b' of models"));
 }
 
+TEST(ArgumentsTest, ChangesTakeOneName) {
+  const std::pair<const char*, Command> cases[] = {
+      {"load", Command::kLoad}, {"unload", Command::kUnload}, {"reload", Command::kReload}};
+  for (const auto& test : cases) {
+    const Arguments arguments = Parsed({test.first, "lite0", "--json", "--timeout", "300"});
+    EXPECT_EQ(arguments.command, test.second);
+    EXPECT_EQ(arguments.model, "lite0");
+    EXPECT_TRUE(arguments.json);
+    EXPECT_EQ(arguments.timeout, milliseconds(300'000));
+  }
+}
+
+TEST(ArgumentsTest, VersionLabelIsOfClassify) {
+  EXPECT_EQ(Parsed({"classify", "f", "--version-label", "stable"}).version_label, "stable");
+  EXPECT_EQ(Parsed({"classify", "f"}).version_label, "");
+}
+
 TEST(ArgumentsTest, StatusTakesNoArgument) {
   EXPECT_EQ(Parsed({"status", "--json"}).command, Command::kStatus);
   EXPECT_THAT(Refusal({"status", "x"}), HasSubstr("unexpected argument 'x' of status"));
@@ -96,8 +113,14 @@ TEST(ArgumentsTest, EveryHelpTextNamesItsFlagsAndFitsTheScreen) {
   EXPECT_THAT(HelpText(Command::kNone), HasSubstr("--address HOST:PORT"));
   EXPECT_THAT(HelpText(Command::kModels), HasSubstr("torchctl models [NAME] [--json]"));
   EXPECT_THAT(HelpText(Command::kStatus), HasSubstr("torchctl status [--json]"));
-  for (const char* flag : {"--model", "--version", "--top-k", "--softmax", "--no-softmax", "--text",
-                           "--json", "--address", "--timeout"}) {
+  for (const char* word : {"load NAME", "unload NAME", "reload NAME"}) {
+    EXPECT_THAT(HelpText(Command::kNone), HasSubstr(word));
+  }
+  for (const Command command : {Command::kLoad, Command::kUnload, Command::kReload}) {
+    EXPECT_THAT(HelpText(command), HasSubstr("torchctl load NAME, torchctl unload NAME"));
+  }
+  for (const char* flag : {"--model", "--version", "--version-label", "--top-k", "--softmax",
+                           "--no-softmax", "--text", "--json", "--address", "--timeout"}) {
     EXPECT_THAT(HelpText(Command::kClassify), HasSubstr(flag));
   }
   EXPECT_THAT(VersionText(), testing::MatchesRegex("torchctl [0-9]+\\.[0-9]+\\.[0-9]+\n"));
@@ -119,8 +142,15 @@ TEST_P(WrongUsageTest, IsRefusedWithItsNameOnOneLine) {
 INSTANTIATE_TEST_SUITE_P(
     All, WrongUsageTest,
     testing::Values(
-        WrongCase{{}, "no command; expected classify, models or status"},
+        WrongCase{{}, "no command; expected classify, models, status, load, unload or reload"},
         WrongCase{{"clasify"}, "unknown command 'clasify'"},
+        WrongCase{{"load"}, "load needs the name of a model"},
+        WrongCase{{"unload", ""}, "unexpected argument '' of unload"},
+        WrongCase{{"reload", "a", "b"}, "unexpected argument 'b' of reload"},
+        WrongCase{{"load", "a", "--model", "b"}, "unknown flag --model of load"},
+        WrongCase{{"load", "a", "--version", "2"}, "unknown flag --version of load"},
+        WrongCase{{"models", "--version-label", "x"}, "unknown flag --version-label of models"},
+        WrongCase{{"classify", "f", "--version-label="}, "--version-label is ''"},
         WrongCase{{"--loud", "status"}, "unknown flag --loud"},
         WrongCase{{"--json", "status"}, "--json belongs after the command"},
         WrongCase{{"status", "--top-k", "1"}, "unknown flag --top-k of status"},

@@ -92,11 +92,16 @@ TEST(ModelsJsonTest, HoldsEveryField) {
   model->add_takes("image");
   model->set_labels(1000);
   model->set_load_ms(120);
+  model->add_version_labels("stable");
+  model->add_notes("config.pbtxt is not read");
+  model->set_memory_bytes(5'000'000'000);
   EXPECT_EQ(json::parse(ModelsJson(response)), json::parse(R"([{
     "name": "lite0", "version": 2, "state": "READY", "reason": "",
     "inputs": [{"name": "pixels", "data_type": "float32", "shape": [3, 224, -1]}],
     "outputs": [{"name": "scores", "data_type": "", "shape": []}],
-    "takes": ["tensor", "image"], "labels": 1000, "load_ms": 120}])"));
+    "takes": ["tensor", "image"], "labels": 1000, "load_ms": 120,
+    "version_labels": ["stable"], "notes": ["config.pbtxt is not read"],
+    "memory_bytes": 5000000000}])"));
 }
 
 TEST(ModelsJsonTest, IsAnEmptyArrayWithoutModels) { EXPECT_EQ(ModelsJson({}), "[]\n"); }
@@ -117,11 +122,12 @@ TEST(StatusJsonTest, HoldsEveryField) {
   executor->set_rows_waiting(5);
   executor->set_rows_waiting_max(256);
   executor->set_rows_run(6);
+  executor->set_rows_running(7);
   EXPECT_EQ(json::parse(StatusJson(response)), json::parse(R"({
     "version": "0.1.0", "libtorch_version": "2.11.0", "uptime_ms": 5000000000, "draining": true,
     "versions_ready": 1, "versions_total": 2, "items_ok": 3, "items_failed": 4,
     "executors": [{"name": "cpu:0", "threads": 2, "rows_waiting": 5, "rows_waiting_max": 256,
-                   "rows_run": 6}]})"));
+                   "rows_run": 6, "rows_running": 7}]})"));
 }
 
 }  // namespace

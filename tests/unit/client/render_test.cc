@@ -77,6 +77,25 @@ TEST(ModelsTableTest, AlignsItsColumns) {
             "empty  -        UNAVAILABLE  -             -               no version in it\n");
 }
 
+TEST(ModelsTableTest, ShowsLabelsBesideTheVersionAndEachNoteOnce) {
+  v1::ListModelsResponse response;
+  for (const int version : {1, 2}) {
+    v1::ModelVersion* model = response.add_models();
+    model->set_name("cat");
+    model->set_version(version);
+    model->set_state(v1::VERSION_STATE_READY);
+    model->add_notes("config.pbtxt\nis not read");
+    if (version == 2) model->add_version_labels("canary");
+    if (version == 2) model->add_version_labels("stable");
+  }
+  EXPECT_EQ(ModelsTable(response),
+            "NAME  VERSION             STATE  TAKES  INPUTS  REASON\n"
+            "cat   1                   READY  -      -\n"
+            "cat   2 (canary, stable)  READY  -      -\n"
+            "\nNotes:\n"
+            "cat: config.pbtxt is not read\n");
+}
+
 TEST(StatusTableTest, ShowsTheServerAndItsExecutors) {
   v1::GetServerStatusResponse response;
   response.set_version("0.1.0");

@@ -1,5 +1,6 @@
 #include "server/config/model_config.h"
 
+#include <cstdint>
 #include <fstream>
 #include <iterator>
 #include <string>
@@ -16,6 +17,8 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
+using ::testing::Pair;
+using ::testing::SizeIs;
 
 ModelConfig Good(const std::string& yaml) {
   const auto parsed = ParseModelConfig(yaml);
@@ -37,6 +40,10 @@ TEST(ModelConfigTest, EmptyFileGivesTheDefaults) {
     EXPECT_TRUE(config.softmax);
     EXPECT_FALSE(config.image.has_value());
     EXPECT_FALSE(config.text.has_value());
+    EXPECT_EQ(config.rows_per_batch_max, 0);
+    EXPECT_THAT(config.output_names, IsEmpty());
+    EXPECT_FALSE(config.version_policy.has_value());
+    EXPECT_THAT(config.version_labels, IsEmpty());
   }
 }
 
@@ -109,6 +116,55 @@ TEST(ModelConfigTest, InputsKeepTheirOrder) {
   EXPECT_EQ(config.inputs[3].shape.size(), 8U);
 }
 
+TEST(ModelConfigTest, RowsPerBatchMaxIsRead) {
+  EXPECT_EQ(Good("rows_per_batch_max: 1\n").rows_per_batch_max, 1);
+  EXPECT_EQ(Good("rows_per_batch_max: 1024\n").rows_per_batch_max, 1024);
+}
+
+TEST(ModelConfigTest, VersionsAreLatestAllOrSpecific) {
+  const auto policy = [](const std::string& yaml) { return *Good(yaml + "\n").version_policy; };
+  EXPECT_EQ(policy("versions: {latest: 1000}").kind, VersionPolicy::Kind::kLatest);
+  EXPECT_EQ(policy("versions: {latest: 1000}").latest, 1000);
+  EXPECT_EQ(policy("versions: {all: true}").kind, VersionPolicy::Kind::kAll);
+  const VersionPolicy specific = policy("versions: {specific: [7, 9223372036854775807, 1]}");
+  EXPECT_EQ(specific.kind, VersionPolicy::Kind::kSpecific);
+  EXPECT_THAT(specific.specific, ElementsAre(7, INT64_MAX, 1));
+  std::string many = "1";
+  for (int i = 2; i <= 1000; ++i) many += "," + std::to_string(i);
+  EXPECT_THAT(policy("versions: {specific: [" + many + "]}").specific, SizeIs(1000));
+  EXPECT_THAT(Error("versions: {specific: [" + many + ",1001]}\n"),
+              AllOf(HasSubstr("a list of 1001"), HasSubstr("a list of 1..1000 versions")));
+}
+
+TEST(ModelConfigTest, VersionsAreExactlyOneOfThem) {
+  EXPECT_THAT(Error("softmax: true\nversions: {}\n"),
+              HasSubstr("model.yaml:2: versions has 0 keys, expected exactly one of latest, all"));
+  EXPECT_THAT(Error("versions: {latest: 1, all: true}\n"), HasSubstr("versions has 2 keys"));
+  EXPECT_THAT(Error("versions: {newest: 1}\n"), HasSubstr("\"versions.newest\" is not a setting"));
+}
+
+TEST(ModelConfigTest, VersionLabelsNameVersions) {
+  const std::string longest(128, 'x');
+  const ModelConfig config =
+      Good("version_labels: {stable: 3, _a.b-c: 3, 1: 9, " + longest + ": 4}\n");
+  EXPECT_THAT(config.version_labels,
+              ElementsAre(Pair("1", 9), Pair("_a.b-c", 3), Pair("stable", 3), Pair(longest, 4)));
+  EXPECT_THAT(Good("version_labels: {}\n").version_labels, IsEmpty());
+  for (const std::string& label : {std::string("-a"), std::string(".a"), std::string("''"),
+                                   std::string("a b"), std::string("a/b"), longest + "x"}) {
+    EXPECT_THAT(Error("softmax: true\nversion_labels: {" + label + ": 1}\n"),
+                AllOf(HasSubstr("model.yaml:2: version_labels has the label "),
+                      HasSubstr("expected a letter, digit")))
+        << label;
+  }
+  EXPECT_THAT(Error("version_labels: {[a]: 1}\n"), HasSubstr("has the label a list of 1"));
+  EXPECT_THAT(Error("version_labels: {a: 1, a: 2}\n"), HasSubstr("version_labels.a is set twice"));
+  std::string many = "version_labels:\n";
+  for (int i = 0; i < 64; ++i) many += "  l" + std::to_string(i) + ": 1\n";
+  EXPECT_THAT(Good(many).version_labels, SizeIs(64));
+  EXPECT_THAT(Error(many + "  more: 1\n"), HasSubstr("a mapping of at most 64 labels"));
+}
+
 TEST(ModelConfigTest, UnknownKeyIsRefusedByItsFullPath) {
   EXPECT_THAT(Error("softmax: true\noutputs: []\n"),
               AllOf(HasSubstr("model.yaml:2: \"outputs\""), HasSubstr("inputs, labels")));
@@ -150,6 +206,21 @@ TEST(ModelConfigTest, WrongValueIsNamedWithWhatWasExpected) {
       {"text: {tokens_max: 1}", "text.tokens_max", "\"1\"", "2..8192"},
       {"text: {tokens_max: 8193}", "text.tokens_max", "\"8193\"", "2..8192"},
       {"text: {lowercase: 2}", "text.lowercase", "\"2\"", "true or false"},
+      {"rows_per_batch_max: 0", "rows_per_batch_max", "\"0\"", "1..1024"},
+      {"rows_per_batch_max: 1025", "rows_per_batch_max", "\"1025\"", "1..1024"},
+      {"versions: 3", "versions", "\"3\"", "latest, all, specific"},
+      {"versions: {latest: 0}", "versions.latest", "\"0\"", "1..1000"},
+      {"versions: {latest: 1001}", "versions.latest", "\"1001\"", "1..1000"},
+      {"versions: {all: false}", "versions.all", "\"false\"", "expected true"},
+      {"versions: {specific: 1}", "versions.specific", "\"1\"", "a list of 1..1000 versions"},
+      {"versions: {specific: []}", "versions.specific", "a list of 0", "a list of 1..1000"},
+      {"versions: {specific: [1, 0]}", "versions.specific[1]", "\"0\"", "at least 1"},
+      {"versions: {specific: [1, x]}", "versions.specific[1]", "\"x\"", "at least 1"},
+      {"versions: {specific: [1, 2, 1]}", "versions.specific[2]", "\"1\"", "not listed before"},
+      {"version_labels: [a]", "version_labels", "a list of 1", "a mapping of at most 64 labels"},
+      {"version_labels: {a: 0}", "version_labels.a", "\"0\"", "a version, at least 1"},
+      {"version_labels: {a: b}", "version_labels.a", "\"b\"", "a version, at least 1"},
+      {"version_labels: {a: }", "version_labels.a", "empty", "a version, at least 1"},
       {"inputs: {name: a}", "inputs", "a mapping", "a list of at most 64"},
       {"inputs: [a]", "inputs[0]", "\"a\"", "name, data_type, shape"},
       {"inputs: [{name: '', data_type: int64, shape: []}]", "inputs[0].name", "\"\"", "1..255"},

@@ -24,11 +24,19 @@ using Strings = std::vector<std::string>;
 
 // Written out by hand: a test that read them from the table could not notice a lost line.
 const Strings& Keys() {
-  static const Strings keys = {
-      "model_repository", "grpc_address",         "http_address",   "address_file",
-      "log_level",        "log_format",           "cpu_executors",  "threads_per_executor",
-      "rows_waiting_max", "preprocess_threads",   "load_threads",   "message_bytes_max",
-      "warmup_runs",      "image_megapixels_max", "drain_delay_ms", "drain_limit_ms"};
+  static const Strings keys = {"model_repository",  "grpc_address",
+                               "http_address",      "address_file",
+                               "log_level",         "log_format",
+                               "cpu_executors",     "threads_per_executor",
+                               "rows_waiting_max",  "preprocess_threads",
+                               "model_control",     "model_name",
+                               "state_file",        "settle_ms",
+                               "poll_ms",           "load_threads",
+                               "trial_seconds_max", "trial_memory_mb_max",
+                               "memory_mb_max",     "stuck_seconds",
+                               "message_bytes_max", "image_megapixels_max",
+                               "warmup_runs",       "drain_delay_ms",
+                               "drain_limit_ms"};
   return keys;
 }
 
@@ -101,6 +109,8 @@ TEST_F(ServerConfigTest, EverySettingIsFlagVariableAndKey) {
     if (key == "grpc_address" || key == "http_address") value = "[::1]:7";
     if (key == "log_level") value = "error";
     if (key == "log_format") value = "json";
+    if (key == "model_control") value = "watch";
+    if (key == "poll_ms" || key == "trial_memory_mb_max") value = "700";
     const std::string by_flag = PrintConfig(Good({FlagOf(key), value}));
     EXPECT_NE(by_flag, PrintConfig(ServerConfig{})) << key;
     EXPECT_EQ(PrintConfig(Good({}, {VariableOf(key) + "=" + value})), by_flag) << key;
@@ -139,7 +149,13 @@ TEST_F(ServerConfigTest, BothEndsOfARangeAreAllowedAndNothingBeyond) {
       {"threads_per_executor", "0", "256", "-1", "257"},
       {"rows_waiting_max", "1", "1000000", "0", "1000001"},
       {"preprocess_threads", "0", "256", "-1", "257"},
+      {"settle_ms", "0", "600000", "-1", "600001"},
+      {"poll_ms", "100", "3600000", "99", "3600001"},
       {"load_threads", "1", "64", "0", "65"},
+      {"trial_seconds_max", "0", "3600", "-1", "3601"},
+      {"trial_memory_mb_max", "64", "1048576", "63", "1048577"},
+      {"memory_mb_max", "0", "16777216", "-1", "16777217"},
+      {"stuck_seconds", "1", "86400", "0", "86401"},
       {"message_bytes_max", "1024", "1073741823", "1023", "1073741824"},
       {"image_megapixels_max", "1", "1000", "0", "1001"},
       {"warmup_runs", "0", "100", "-1", "101"},
@@ -175,6 +191,7 @@ TEST_F(ServerConfigTest, ChoicesAreListed) {
                         "warning, error"));
   EXPECT_THAT(Error({"--log-format=info"}), HasSubstr("text, json"));
   EXPECT_THAT(Error({"--log-level=debug|info"}), HasSubstr("log_level"));
+  EXPECT_THAT(Error({"--model-control=poll"}), HasSubstr("fixed, watch, explicit"));
 }
 
 TEST_F(ServerConfigTest, UnknownNamesComeWithTheNearest) {

@@ -1,7 +1,10 @@
 #include "server/daemon/warm_up.h"
 
+#include <algorithm>
 #include <set>
 #include <thread>
+#include <utility>
+#include <vector>
 
 #include "absl/synchronization/mutex.h"
 #include "gmock/gmock.h"
@@ -11,6 +14,8 @@
 namespace torchd {
 namespace {
 
+using std::chrono::milliseconds;
+using std::chrono::seconds;
 using ::testing::Each;
 
 TEST(WarmUpTest, RunsTheTrialRowOnEachExecutor) {
@@ -34,10 +39,10 @@ TEST(WarmUpTest, RunsTheTrialRowOnEachExecutor) {
   Executors::Options options;
   options.threads = 3;
   Executors executors(options, clock);
-  EXPECT_TRUE(WarmUp(model, executors, 2).ok());
-  EXPECT_EQ(model.runs, 6);
+  EXPECT_TRUE(WarmUp(model, executors, clock, 3).ok());
+  EXPECT_EQ(model.runs, 9);
   EXPECT_EQ(threads.size(), 3u);
-  EXPECT_EQ(seen.size(), 36u);
+  EXPECT_EQ(seen.size(), 54u);
   EXPECT_THAT(seen, Each(1));
   ASSERT_EQ(any_length.size(), 1u);
   EXPECT_GT(any_length[0], 0);
@@ -49,8 +54,98 @@ TEST(WarmUpTest, FirstErrorEndsIt) {
     return absl::InternalError("broken");
   });
   Executors executors({}, clock);
-  EXPECT_EQ(WarmUp(model, executors, 5), absl::InternalError("warming up: broken"));
+  EXPECT_EQ(WarmUp(model, executors, clock, 5), absl::InternalError("warming up: broken"));
   EXPECT_EQ(model.runs, 1);
+}
+
+// The clock moves as the script says, run by run; its last time repeats.
+class ScriptedModel {
+ public:
+  ScriptedModel(ManualClock& clock, std::vector<Duration> script)
+      : clock_(clock), script_(std::move(script)) {}
+
+  int RunsOf(int least) {
+    Executors executors({}, clock_);
+    EXPECT_TRUE(WarmUp(model_, executors, clock_, least).ok());
+    return model_.runs;
+  }
+
+ private:
+  ManualClock& clock_;
+  std::vector<Duration> script_;
+  FakeModel model_{EchoSignature(3), [this](const RowInputs& row, std::vector<Tensor>& outputs) {
+                     const auto run = static_cast<size_t>(model_.runs.load() - 1);
+                     clock_.Advance(script_[std::min(run, script_.size() - 1)]);
+                     return FakeModel::Echo(row, outputs);
+                   }};
+};
+
+TEST(WarmUpTest, RunsUntilTimesSettle) {
+  ManualClock clock;
+  const std::vector<Duration> script = {milliseconds(900), milliseconds(50), milliseconds(10)};
+  EXPECT_EQ(ScriptedModel(clock, script).RunsOf(1), 5);
+  EXPECT_EQ(ScriptedModel(clock, {milliseconds(10)}).RunsOf(1), 3);
+}
+
+TEST(WarmUpTest, LeastRunsAreRunAlsoWhenTimesHaveSettled) {
+  ManualClock clock;
+  EXPECT_EQ(ScriptedModel(clock, {milliseconds(10)}).RunsOf(7), 7);
+}
+
+TEST(WarmUpTest, NoRunsAreNone) {
+  ManualClock clock;
+  EXPECT_EQ(ScriptedModel(clock, {milliseconds(10)}).RunsOf(0), 0);
+}
+
+// On a busy machine times may never settle.
+TEST(WarmUpTest, EndsAtItsLimitWhereTimesDoNotSettle) {
+  ManualClock clock;
+  const std::vector<Duration> restless = {seconds(1), seconds(2), seconds(1), seconds(2),
+                                          seconds(1), seconds(2), seconds(1), seconds(2)};
+  EXPECT_EQ(ScriptedModel(clock, restless).RunsOf(1), 3);  // The limit counts from the least run.
+  EXPECT_EQ(ScriptedModel(clock, restless).RunsOf(3), 5);
+}
+
+TEST(TimesSettledTest, LastThreeNearTheFastest) {
+  const struct {
+    std::vector<int> microseconds;
+    bool settled;
+  } cases[] = {
+      {{}, false},
+      {{1000, 1000}, false},
+      {{1000, 1000, 1000}, true},
+      {{9000, 1000, 1250, 1000}, true},
+      {{9000, 1000, 1251, 1000}, false},
+      {{1000, 5000, 5000, 5000}, false},  // Slower than it can be.
+      {{10, 110, 110, 110}, true},        // Too short to tell.
+      {{10, 110, 111, 110}, false},
+      {{0, 0, 0}, true},
+  };
+  for (const auto& test : cases) {
+    std::vector<Duration> times;
+    for (const int time : test.microseconds) times.emplace_back(std::chrono::microseconds(time));
+    EXPECT_EQ(TimesSettled(times), test.settled) << ::testing::PrintToString(test.microseconds);
+  }
+}
+
+TEST(RunTrialRowTest, GivesWhatTheModelMakesOfOnes) {
+  ManualClock clock;
+  FakeModel model;
+  Executors executors({}, clock);
+  const auto answer = RunTrialRow(model, executors);
+  ASSERT_TRUE(answer.ok()) << answer.status();
+  ASSERT_EQ(answer->size(), 1u);
+  EXPECT_EQ(answer->at(0).shape, Shape({1, 3}));
+  EXPECT_THAT(Floats(answer->at(0).View()), Each(1));
+}
+
+TEST(RunTrialRowTest, ErrorIsTheModels) {
+  ManualClock clock;
+  FakeModel model(EchoSignature(3), [](const RowInputs&, std::vector<Tensor>&) {
+    return absl::InternalError("broken");
+  });
+  Executors executors({}, clock);
+  EXPECT_EQ(RunTrialRow(model, executors).status(), absl::InternalError("broken"));
 }
 
 }  // namespace

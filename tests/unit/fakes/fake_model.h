@@ -18,7 +18,7 @@ inline Tensor FloatTensor(const Shape& shape, const std::vector<float>& values) 
   tensor.type = DataType::kFloat32;
   tensor.shape = shape;
   tensor.bytes.resize(values.size() * sizeof(float));
-  std::memcpy(tensor.bytes.data(), values.data(), tensor.bytes.size());
+  if (!values.empty()) std::memcpy(tensor.bytes.data(), values.data(), tensor.bytes.size());
   return tensor;
 }
 

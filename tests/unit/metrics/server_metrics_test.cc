@@ -126,6 +126,19 @@ TEST(ServerMetricsTest, ExecutorsAreAskedAtEachScrape) {
   EXPECT_EQ(Sample(metrics, R"(torchd_executor_rows_waiting{executor="cpu"})"), 0);
 }
 
+TEST(ServerMetricsTest, LoadsAreCountedByModelAndCode) {
+  ServerMetrics metrics(TestBuild());
+  metrics.CountLoad("cat", absl::StatusCode::kOk);
+  metrics.CountLoad("cat", absl::StatusCode::kOk);
+  metrics.CountLoad("cat", absl::StatusCode::kInternal);
+  metrics.CountLoad("dog", absl::StatusCode::kOk);
+  const std::string loads = "torchd_model_loads_total{model=";
+  EXPECT_EQ(Sample(metrics, loads + R"("cat",code="OK"})"), 2);
+  EXPECT_EQ(Sample(metrics, loads + R"("cat",code="INTERNAL"})"), 1);
+  EXPECT_EQ(Sample(metrics, loads + R"("dog",code="OK"})"), 1);
+  EXPECT_EQ(Sample(metrics, loads + R"("dog",code="INTERNAL"})"), std::nullopt);
+}
+
 TEST(ServerMetricsTest, ExactlyOneStateOfAVersionIsOne) {
   ServerMetrics metrics(TestBuild());
   metrics.SetModelStates([] {
@@ -169,7 +182,7 @@ TEST(ServerMetricsTest, EveryFamilyIsDocumented) {
   std::ifstream file(TORCHD_SOURCE_DIR "/docs/metrics.md");
   const std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
   const auto families = ServerMetrics(TestBuild()).Collect();
-  EXPECT_EQ(families.size(), 12u);
+  EXPECT_EQ(families.size(), 13u);
   for (const prometheus::MetricFamily& family : families) {
     EXPECT_THAT(text, HasSubstr("`" + family.name + "`")) << family.name;
     EXPECT_THAT(family.help, Not(testing::IsEmpty())) << family.name;

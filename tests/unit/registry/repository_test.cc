@@ -1,11 +1,12 @@
 #include "server/registry/repository.h"
 
 #include <string>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "tests/unit/fakes/temp_folder.h"
+#include "tests/unit/registry/repository_scans.h"
 
 namespace torchd {
 namespace {
@@ -17,22 +18,7 @@ using ::testing::IsEmpty;
 
 std::string Message(const absl::Status& status) { return std::string(status.message()); }
 
-// "name/version", in the order of the scan.
-std::vector<std::string> Found(const TempFolder& repository) {
-  const auto folders = ScanRepository(repository.path());
-  EXPECT_TRUE(folders.ok()) << folders.status();
-  std::vector<std::string> found;
-  if (!folders.ok()) return found;
-  for (const VersionFolder& folder : *folders) {
-    found.push_back(absl::StrCat(folder.name, "/", folder.version));
-  }
-  return found;
-}
-
-VersionFolder FolderOf(const TempFolder& repository, const std::string& name, int64_t version) {
-  const std::string model = repository.Path(name);
-  return {name, version, model, absl::StrCat(model, "/", version), {}};
-}
+// --- Names. ---
 
 TEST(CheckModelNameTest, LegalNames) {
   for (const std::string& name : {std::string("a"), std::string("_"), std::string("9"),
@@ -56,6 +42,29 @@ TEST(CheckModelNameTest, MessageShowsABoundedHarmlessName) {
   EXPECT_LT(message.size(), 300u);
 }
 
+TEST(ModelNameOfTest, TheLastFolderMadeToFit) {
+  const struct {
+    std::string path, name;
+  } cases[] = {
+      {"/mnt/models", "models"},
+      {"/mnt/models/", "models"},
+      {"/mnt/models/.", "models"},
+      {"models", "models"},
+      {"/mnt/my cat", "my_cat"},
+      {"/mnt/.cache", "_cache"},
+      {"/mnt/-x", "_x"},
+      {"/mnt/k\xc3\xa4se", "k__se"},
+      {"/", "model"},
+      {"/" + std::string(200, 'x'), std::string(128, 'x')},
+  };
+  for (const auto& test : cases) {
+    EXPECT_EQ(ModelNameOf(test.path), test.name) << test.path;
+    EXPECT_TRUE(CheckModelName(ModelNameOf(test.path)).ok()) << test.path;
+  }
+}
+
+// --- Models in folders with versions: our own layout and Triton's. ---
+
 TEST(ScanRepositoryTest, VersionsAreSortedAsNumbers) {
   const TempFolder repository;
   for (const char* folder : {"dog/1", "cat/10", "cat/9", "cat/1"}) {
@@ -74,127 +83,155 @@ TEST(ScanRepositoryTest, WhatIsNoVersionIsIgnored) {
   EXPECT_THAT(Found(repository), ElementsAre("cat/1"));
 }
 
-TEST(ScanRepositoryTest, DotFoldersAndFilesAreNoModels) {
+TEST(ScanRepositoryTest, HiddenFoldersAndFilesAreNoModels) {
   const TempFolder repository;
   repository.Write(".git/1/model.pt", "");
   repository.Write("README.md", "");
   EXPECT_THAT(Found(repository), IsEmpty());
 }
 
-TEST(ScanRepositoryTest, ModelWithoutAVersionAppearsWithTheReason) {
+TEST(ScanRepositoryTest, EitherKindOfModelFileIsFound) {
   const TempFolder repository;
-  repository.Write("cat/model.pt", "");
-  const auto folders = ScanRepository(repository.path());
-  ASSERT_TRUE(folders.ok());
-  ASSERT_EQ(folders->size(), 1u);
-  EXPECT_EQ(folders->at(0).version, 0);
-  EXPECT_EQ(folders->at(0).status.code(), absl::StatusCode::kNotFound);
-  EXPECT_THAT(Message(folders->at(0).status), HasSubstr(repository.Path("cat/1/model.pt")));
+  repository.Write("script/1/model.pt", "");
+  repository.Write("package/1/model.pt2", "");
+  repository.Write("both/1/model.pt", "");
+  repository.Write("both/1/model.pt2", "");
+  const VersionFolder script = Version(repository, "script", 1);
+  EXPECT_TRUE(script.status.ok()) << script.status;
+  EXPECT_EQ(script.model_file, repository.Path("script/1/model.pt"));
+  EXPECT_EQ(script.package_file, "");
+  EXPECT_EQ(script.ModelFile(), script.model_file);
+  const VersionFolder package = Version(repository, "package", 1);
+  EXPECT_TRUE(package.status.ok()) << package.status;
+  EXPECT_EQ(package.package_file, repository.Path("package/1/model.pt2"));
+  EXPECT_EQ(package.ModelFile(), package.package_file);
+  const VersionFolder both = Version(repository, "both", 1);
+  EXPECT_EQ(both.model_file, repository.Path("both/1/model.pt"));
+  EXPECT_EQ(both.package_file, repository.Path("both/1/model.pt2"));
+  EXPECT_EQ(both.ModelFile(), both.model_file);
 }
 
-TEST(ScanRepositoryTest, VersionWithoutItsModelFileAppearsWithTheReason) {
+TEST(ScanRepositoryTest, ModelYamlCountsAndConfigPbtxtIsNotedAsUnread) {
   const TempFolder repository;
   repository.Write("cat/1/model.pt", "");
-  repository.Write("cat/2/labels.txt", "");
-  const auto folders = ScanRepository(repository.path());
-  ASSERT_TRUE(folders.ok());
-  ASSERT_EQ(folders->size(), 2u);
-  EXPECT_TRUE(folders->at(0).status.ok());
-  EXPECT_EQ(folders->at(0).ModelFile(), repository.Path("cat/1/model.pt"));
-  EXPECT_EQ(folders->at(1).status.code(), absl::StatusCode::kNotFound);
-  EXPECT_THAT(Message(folders->at(1).status), HasSubstr(repository.Path("cat/2/model.pt")));
+  repository.Write("cat/config.pbtxt", "default_model_filename: \"other.pt\"\n");
+  repository.Write("cat/model.yaml", "softmax: true\n");
+  const ModelOnDisk cat = Scan(repository).models.at("cat");
+  EXPECT_TRUE(cat.versions.at(1).status.ok()) << cat.versions.at(1).status;
+  EXPECT_THAT(cat.notes, ElementsAre("config.pbtxt is not read, because there is a model.yaml"));
 }
 
-TEST(ScanRepositoryTest, FolderNobodyCouldNameAppearsWithTheReason) {
+TEST(ScanRepositoryTest, AVersionsOwnModelYamlIsNotedToo) {
   const TempFolder repository;
-  repository.Write("my cat/1/model.pt", "");
-  const auto folders = ScanRepository(repository.path());
-  ASSERT_TRUE(folders.ok());
-  ASSERT_EQ(folders->size(), 1u);
-  EXPECT_EQ(folders->at(0).status.code(), absl::StatusCode::kInvalidArgument);
+  repository.Write("cat/1/model.pt", "");
+  repository.Write("cat/2/model.pt", "");
+  repository.Write("cat/config.pbtxt", "name: \"cat\"\n");
+  repository.Write("cat/2/model.yaml", "softmax: true\n");
+  EXPECT_THAT(Scan(repository).models.at("cat").notes,
+              ElementsAre("version 2: config.pbtxt is not read, because there is a model.yaml"));
 }
 
-TEST(ScanRepositoryTest, MissingRepositoryIsNotFound) {
+TEST(ScanRepositoryTest, ConfigPbtxtSaysFilePolicyAndWhatIsNotHonoured) {
   const TempFolder repository;
-  repository.Write("file", "");
-  for (const char* name : {"nowhere", "file"}) {
-    const auto folders = ScanRepository(repository.Path(name));
-    EXPECT_EQ(folders.status().code(), absl::StatusCode::kNotFound);
-    EXPECT_THAT(Message(folders.status()), HasSubstr(repository.Path(name)));
+  repository.Write("cat/1/traced.pt", "");
+  repository.Write("cat/2/model.pt", "");
+  repository.Write("cat/config.pbtxt",
+                   "name: \"dog\"\nbackend: \"pytorch\"\ndefault_model_filename: \"traced.pt\"\n"
+                   "version_policy: { all: { } }\nmodel_warmup: [ { name: \"w\" } ]\n");
+  const ModelOnDisk cat = Scan(repository).models.at("cat");
+  EXPECT_EQ(cat.versions.at(1).model_file, repository.Path("cat/1/traced.pt"));
+  EXPECT_TRUE(cat.versions.at(1).status.ok()) << cat.versions.at(1).status;
+  EXPECT_EQ(cat.versions.at(2).status.code(), absl::StatusCode::kNotFound);
+  EXPECT_THAT(Message(cat.versions.at(2).status), HasSubstr(repository.Path("cat/2/traced.pt")));
+  EXPECT_EQ(cat.policy.kind, VersionPolicy::Kind::kAll);
+  EXPECT_THAT(cat.notes, ElementsAre(HasSubstr("config.pbtxt: model_warmup"),
+                                     AllOf(HasSubstr("\"dog\""), HasSubstr("\"cat\""))));
+}
+
+TEST(ScanRepositoryTest, ConfigPbtxtMayNameAPackage) {
+  const TempFolder repository;
+  repository.Write("cat/1/compiled.pt2", "");
+  repository.Write("cat/config.pbtxt", "default_model_filename: \"compiled.pt2\"\n");
+  EXPECT_EQ(Version(repository, "cat", 1).package_file, repository.Path("cat/1/compiled.pt2"));
+}
+
+TEST(ScanRepositoryTest, ConfigPbtxtNamesNoFileElsewhere) {
+  const TempFolder repository;
+  repository.Write("dog/1/model.pt", "");
+  repository.Write("cat/1/model.pt", "");
+  for (const char* name : {"../../dog/1/model.pt", "/etc/passwd", ".."}) {
+    repository.Write("cat/config.pbtxt", absl::StrCat("default_model_filename: \"", name, "\"\n"));
+    EXPECT_EQ(Version(repository, "cat", 1).status.code(), absl::StatusCode::kInvalidArgument)
+        << name;
   }
 }
 
-TEST(ReadVersionFilesTest, NothingBesideTheModelGivesTheDefaults) {
+TEST(ScanRepositoryTest, WithoutAWordOfThePolicyTheLatestCounts) {
   const TempFolder repository;
-  const auto files = ReadVersionFiles(FolderOf(repository, "cat", 1));
-  ASSERT_TRUE(files.ok()) << files.status();
-  EXPECT_TRUE(files->config.softmax);
-  EXPECT_THAT(files->labels, IsEmpty());
-  EXPECT_THAT(files->vocabulary, IsEmpty());
+  repository.Write("cat/1/model.pt", "");
+  const ModelOnDisk cat = Scan(repository).models.at("cat");
+  EXPECT_EQ(cat.policy.kind, VersionPolicy::Kind::kLatest);
+  EXPECT_EQ(cat.policy.latest, 1);
+  EXPECT_THAT(cat.version_labels, IsEmpty());
+  EXPECT_THAT(cat.notes, IsEmpty());
+  EXPECT_TRUE(cat.status.ok());
+  EXPECT_EQ(cat.folder, repository.Path("cat"));
 }
 
-TEST(ReadVersionFilesTest, FilesOfTheModelServeAllItsVersions) {
-  const TempFolder repository;
-  repository.Write("cat/model.yaml", "text: {}\nsoftmax: false\n");
-  repository.Write("cat/labels.txt", "tabby\r\n\nlong hair \n\n\n");
-  repository.Write("cat/vocab.txt", "[PAD]\n");
-  const auto files = ReadVersionFiles(FolderOf(repository, "cat", 1));
-  ASSERT_TRUE(files.ok()) << files.status();
-  EXPECT_FALSE(files->config.softmax);
-  EXPECT_THAT(files->labels, ElementsAre("tabby", "", "long hair"));
-  EXPECT_EQ(files->vocabulary, "[PAD]\n");
+// --- One model in the repository itself: as KServe mounts it. ---
+
+TEST(ScanRepositoryTest, AModelInTheRepositoryItselfIsVersionOne) {
+  for (const char* file : {"model.pt", "model.pt2"}) {
+    const TempFolder repository;
+    repository.Write(absl::StrCat("models/", file), "");
+    repository.Write("models/labels.txt", "tabby\n");
+    repository.Write("models/config.pbtxt", "name: \"models\"\n");
+    const auto snapshot = ScanRepository(repository.Path("models/"));
+    ASSERT_TRUE(snapshot.ok()) << snapshot.status();
+    ASSERT_EQ(snapshot->models.size(), 1u);
+    const ModelOnDisk& model = snapshot->models.at("models");
+    EXPECT_TRUE(model.status.ok()) << model.status;
+    EXPECT_THAT(model.notes, IsEmpty());
+    ASSERT_EQ(model.versions.size(), 1u);
+    const VersionFolder& version = model.versions.at(1);
+    EXPECT_TRUE(version.status.ok()) << version.status;
+    EXPECT_EQ(version.name, "models");
+    EXPECT_EQ(version.folder, version.model_folder);
+    EXPECT_EQ(version.ModelFile(), repository.Path(absl::StrCat("models/", file)));
+    const auto files = ReadVersionFiles(version);
+    ASSERT_TRUE(files.ok()) << files.status();
+    EXPECT_THAT(files->labels, ElementsAre("tabby"));
+  }
 }
 
-TEST(ReadVersionFilesTest, FilesOfTheVersionComeFirst) {
+TEST(ScanRepositoryTest, ASettingNamesTheModelInTheRepositoryItself) {
   const TempFolder repository;
-  repository.Write("cat/model.yaml", "softmax: true\n");
-  repository.Write("cat/labels.txt", "old\n");
-  repository.Write("cat/2/model.yaml", "softmax: false\n");
-  repository.Write("cat/2/labels.txt", "new\n");
-  const auto files = ReadVersionFiles(FolderOf(repository, "cat", 2));
-  ASSERT_TRUE(files.ok()) << files.status();
-  EXPECT_FALSE(files->config.softmax);
-  EXPECT_THAT(files->labels, ElementsAre("new"));
-}
-
-TEST(ReadVersionFilesTest, ErrorsNameTheFile) {
-  const TempFolder repository;
-  repository.Write("bad/model.yaml", "softmax: perhaps\n");
-  const auto bad = ReadVersionFiles(FolderOf(repository, "bad", 1));
+  repository.Write("model.pt", "");
+  EXPECT_THAT(Found(repository, {.model_name = "cat"}), ElementsAre("cat/1"));
+  const auto bad = ScanRepository(repository.path(), {.model_name = "../cat"});
   EXPECT_EQ(bad.status().code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_THAT(Message(bad.status()), HasSubstr(repository.Path("bad/model.yaml: ")));
-  repository.Write("text/model.yaml", "text: {vocabulary: words.txt}\n");
-  const auto text = ReadVersionFiles(FolderOf(repository, "text", 1));
-  EXPECT_EQ(text.status().code(), absl::StatusCode::kNotFound);
-  EXPECT_THAT(Message(text.status()),
-              AllOf(HasSubstr("words.txt"), HasSubstr(repository.Path("text"))));
 }
 
-// Labels travel in messages that hold text only; otherwise every answer would be unreadable.
-TEST(ReadVersionFilesTest, LabelsAreUtf8) {
+TEST(ScanRepositoryTest, FoldersBesideAModelInTheRepositoryItselfAreNotedAsUnread) {
   const TempFolder repository;
-  repository.Write("cat/1/model.pt", "");
-  repository.Write("cat/labels.txt", "tabby\ncaf\xe9\n");
-  const auto files = ReadVersionFiles(FolderOf(repository, "cat", 1));
-  EXPECT_EQ(files.status().code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_THAT(Message(files.status()), AllOf(HasSubstr("labels.txt:2"), HasSubstr("caf\\xe9")));
+  repository.Write("model.pt", "");
+  repository.Write("dog/1/model.pt", "");
+  const RepositorySnapshot snapshot = Scan(repository, {.model_name = "cat"});
+  ASSERT_EQ(snapshot.models.size(), 1u);
+  EXPECT_THAT(snapshot.models.at("cat").notes, ElementsAre(HasSubstr("are not read")));
 }
 
-TEST(ReadVersionFilesTest, LabelsThatWereNamedMustBeThere) {
+TEST(ScanRepositoryTest, AFolderCalledLikeAModelFileIsAModel) {
   const TempFolder repository;
-  repository.Write("cat/1/model.pt", "");
-  repository.Write("cat/labels.txt", "tabby\n");
-  repository.Write("cat/model.yaml", "labels: klasses.txt\n");
-  const auto files = ReadVersionFiles(FolderOf(repository, "cat", 1));
-  EXPECT_EQ(files.status().code(), absl::StatusCode::kNotFound);
-  EXPECT_THAT(Message(files.status()), HasSubstr("klasses.txt"));
+  repository.Write("model.pt/1/model.pt", "");
+  EXPECT_THAT(Found(repository), ElementsAre("model.pt/1"));
 }
 
 // The name goes into messages, metrics and logs, which all want text.
-TEST(ScanRepositoryTest, NameThatIsNoTextIsEscaped) {
+TEST(ScanRepositoryTest, NameThatIsNoTextIsShownAsText) {
   const TempFolder repository;
   repository.Write("caf\xe9/1/model.pt", "");
-  EXPECT_THAT(Found(repository), ElementsAre("caf\\xe9/0"));
+  EXPECT_THAT(Found(repository), ElementsAre("caf?/0"));
 }
 
 }  // namespace

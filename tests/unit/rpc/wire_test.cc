@@ -33,6 +33,7 @@ TEST(FromWireTest, EveryFieldArrives) {
   v1::ClassifyRequest request;
   request.set_model("cat");
   request.set_version(3);
+  request.set_version_label("stable");
   request.set_top_k(0);  // Present, so it is checked later rather than taken for absent.
   request.set_softmax(false);
   request.add_items()->set_image("bytes");
@@ -40,6 +41,7 @@ TEST(FromWireTest, EveryFieldArrives) {
   const ClassifyCall call = FromWire(request);
   EXPECT_EQ(std::string(call.model), "cat");
   EXPECT_EQ(call.version, 3);
+  EXPECT_EQ(std::string(call.version_label), "stable");
   EXPECT_EQ(call.top_k, 0);
   EXPECT_EQ(call.softmax, false);
   ASSERT_EQ(call.items.size(), 2u);

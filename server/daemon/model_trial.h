@@ -1,0 +1,26 @@
+// Both ends of a model's trial: what the daemon asks, and what the process on trial does.
+#pragma once
+
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "server/registry/arrival.h"
+#include "server/registry/repository.h"
+#include "server/trial/trials.h"
+
+namespace torchd {
+
+struct ModelTrialLimits {
+  int seconds_max = 60;
+  int memory_mb_max = 8192;
+};
+
+// In the daemon, on a loading thread. FAILED_PRECONDITION when the file is not all there.
+absl::StatusOr<Trial> RunModelTrial(Trials& trials, const VersionFolder& folder,
+                                    const ModelTrialLimits& limits);
+
+// In the process on trial: loads the version that `request` names and runs TrialRow() once.
+absl::StatusOr<std::string> TryModel(absl::string_view request);
+
+}  // namespace torchd

@@ -1,0 +1,18 @@
+// From a file to a model that runs: the daemon's one way in.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "server/config/model_config.h"
+#include "server/inference/model.h"
+
+namespace torchd {
+
+// An AOTInductor package where the file's name ends with ".pt2" (AotiModel), else TorchScript
+// (TorchModel), whose contracts hold.
+absl::StatusOr<std::unique_ptr<Model>> LoadModel(const std::string& path,
+                                                 const ModelConfig& config);
+
+}  // namespace torchd

@@ -1,0 +1,214 @@
+#include "server/execution/tensor_model.h"
+
+#include <ATen/ATen.h>
+#include <c10/core/InferenceMode.h>
+
+#include <algorithm>
+#include <cstring>
+#include <optional>
+
+#include "absl/strings/str_cat.h"
+#include "server/base/status_macros.h"
+#include "server/execution/catch_torch.h"
+#include "server/inference/trial_row.h"
+
+namespace torchd {
+namespace {
+
+c10::ScalarType ToTorch(DataType type) {
+  switch (type) {
+    case DataType::kUint8:
+      return c10::kByte;
+    case DataType::kInt32:
+      return c10::kInt;
+    case DataType::kInt64:
+      return c10::kLong;
+    case DataType::kFloat32:
+      return c10::kFloat;
+  }
+  return c10::kFloat;
+}
+
+std::optional<DataType> FromTorch(c10::ScalarType type) {
+  switch (type) {
+    case c10::kByte:
+      return DataType::kUint8;
+    case c10::kInt:
+      return DataType::kInt32;
+    case c10::kLong:
+      return DataType::kInt64;
+    case c10::kFloat:
+      return DataType::kFloat32;
+    default:
+      return std::nullopt;
+  }
+}
+
+// One input of all rows. A single row is not copied: the request's bytes outlive the run.
+at::Tensor Stack(absl::Span<const RowInputs* const> rows, size_t input) {
+  const TensorView& first = (*rows[0])[input];
+  std::vector<int64_t> shape = {static_cast<int64_t>(rows.size())};
+  shape.insert(shape.end(), first.shape.begin(), first.shape.end());
+  const auto options = at::TensorOptions().dtype(ToTorch(first.type));
+  if (rows.size() == 1) return at::from_blob(const_cast<void*>(first.data), shape, options);
+  at::Tensor stacked = at::empty(shape, options);
+  auto* to = static_cast<char*>(stacked.data_ptr());
+  for (const RowInputs* row : rows) {
+    std::memcpy(to, (*row)[input].data, (*row)[input].bytes);
+    to += (*row)[input].bytes;
+  }
+  return stacked;
+}
+
+Tensor ToHost(const at::Tensor& tensor) {
+  at::Tensor dense = tensor.detach();
+  if (dense.is_floating_point()) dense = dense.to(c10::kFloat);
+  dense = dense.contiguous();
+  const auto type = FromTorch(dense.scalar_type());
+  TORCH_CHECK(type.has_value(), "the model gives a tensor of ", dense.scalar_type(),
+              "; expected a floating point type, uint8, int32 or int64");
+  Tensor host;
+  host.type = *type;
+  host.shape.assign(dense.sizes().begin(), dense.sizes().end());
+  host.bytes.resize(dense.nbytes());
+  std::memcpy(host.bytes.data(), dense.data_ptr(), host.bytes.size());
+  return host;
+}
+
+// "'ids' [16], 'mask' [16]"
+std::string ShapesText(const ModelSignature& signature, const RowInputs& row) {
+  std::string text;
+  for (size_t i = 0; i < row.size(); ++i) {
+    absl::StrAppend(&text, i == 0 ? "" : ", ", "'", signature.inputs[i].name, "' ",
+                    ShapeText(row[i].shape));
+  }
+  return text;
+}
+
+// A model may give other shapes than in its trial run; rows must still be rows.
+absl::Status CheckOutputs(size_t rows, const std::vector<Tensor>& outputs) {
+  for (const Tensor& output : outputs) {
+    if (output.shape.empty() || output.shape[0] != static_cast<int64_t>(rows)) {
+      return absl::InternalError(absl::StrCat("the model gave a tensor of shape ",
+                                              ShapeText(output.shape), " for ", rows,
+                                              " rows; the first size must be the batch"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckScores(const std::vector<Tensor>& outputs) {
+  const Tensor& scores = outputs[0];
+  if (scores.type == DataType::kFloat32 && scores.shape.size() == 2 && scores.shape[1] > 0) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("a classifier gives floating point scores of shape [batch,classes]; this model "
+                   "gives ",
+                   Name(scores.type), " ", ShapeText(scores.shape)));
+}
+
+std::vector<TensorSpec> OutputSpecs(const std::vector<Tensor>& outputs,
+                                    const std::vector<std::string>& names) {
+  std::vector<TensorSpec> specs;
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    const bool named = i < names.size() && !names[i].empty();
+    specs.push_back({named ? names[i] : absl::StrCat("output_", i), outputs[i].type,
+                     Shape(outputs[i].shape.begin() + 1, outputs[i].shape.end())});
+  }
+  return specs;
+}
+
+}  // namespace
+
+absl::Status TensorModel::Run(absl::Span<const RowInputs* const> rows,
+                              std::vector<Tensor>& outputs) {
+  auto ran = CatchTorch("running the model", [&] {
+    const c10::InferenceMode inference_mode;
+    std::vector<at::Tensor> inputs;
+    inputs.reserve(rows[0]->size());
+    for (size_t i = 0; i < rows[0]->size(); ++i) inputs.push_back(Stack(rows, i));
+    outputs.clear();
+    for (const at::Tensor& tensor : Forward(std::move(inputs))) outputs.push_back(ToHost(tensor));
+    return true;
+  });
+  if (!ran.ok()) return Explained(ran.status(), *rows[0]);
+  return CheckOutputs(rows.size(), outputs);
+}
+
+absl::Status TensorModel::RunOnes(size_t times, std::vector<Tensor>& outputs) {
+  const std::vector<Tensor> trial = TrialRow(signature_.inputs);
+  RowInputs row;
+  for (const Tensor& tensor : trial) row.push_back(tensor.View());
+  const std::vector<const RowInputs*> rows(times, &row);
+  absl::Status ran = Run(rows, outputs);
+  if (ran.ok()) return ran;
+  return absl::Status(ran.code(), absl::StrCat("trial run with ", ShapesText(signature_, row),
+                                               " failed: ", ran.message()));
+}
+
+absl::Status TensorModel::Try(const std::vector<std::string>& names) {
+  std::vector<Tensor> outputs;
+  TORCHD_RETURN_IF_ERROR(RunOnes(1, outputs));
+  TORCHD_RETURN_IF_ERROR(CheckScores(outputs));
+  signature_.outputs = OutputSpecs(outputs, names);
+  return absl::OkStatus();
+}
+
+// Where the model says which sizes it takes, a request never gets here with others, so a failure
+// is the model's own. Where any size goes, the first to suspect is what the request chose.
+absl::Status TensorModel::Explained(const absl::Status& ran, const RowInputs& row) const {
+  const bool any_size =
+      std::any_of(signature_.inputs.begin(), signature_.inputs.end(), [](const TensorSpec& input) {
+        return std::find(input.shape.begin(), input.shape.end(), -1) != input.shape.end();
+      });
+  if (!any_size || ran.code() != absl::StatusCode::kInternal) return ran;
+  return absl::InvalidArgumentError(absl::StrCat(
+      "the model does not take these inputs: ", ShapesText(signature_, row), ": ", ran.message()));
+}
+
+absl::StatusOr<std::vector<TensorSpec>> DeclaredInputs(const ModelConfig& config) {
+  std::vector<TensorSpec> inputs;
+  for (const TensorConfig& input : config.inputs) {
+    const auto type = DataTypeByName(input.data_type);
+    if (!type) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("input '", input.name, "': unknown data_type '", input.data_type, "'"));
+    }
+    inputs.push_back({input.name, *type, input.shape});
+  }
+  return inputs;
+}
+
+std::vector<TensorSpec> InOrderOf(const std::vector<std::string>& names,
+                                  std::vector<TensorSpec> declared) {
+  const auto place = [&names](const TensorSpec& input) {
+    return std::find(names.begin(), names.end(), input.name);
+  };
+  const bool all = std::all_of(declared.begin(), declared.end(), [&](const TensorSpec& input) {
+    return place(input) != names.end();
+  });
+  if (all) {
+    std::sort(declared.begin(), declared.end(),
+              [&](const TensorSpec& a, const TensorSpec& b) { return place(a) < place(b); });
+  }
+  return declared;
+}
+
+absl::StatusOr<std::vector<TensorSpec>> InputsCalled(const std::vector<std::string>& names,
+                                                     const ModelConfig& config) {
+  std::vector<TensorSpec> inputs;
+  if (config.text) {
+    for (const std::string& name : names) inputs.push_back({name, DataType::kInt64, {-1}});
+    return inputs;
+  }
+  if (names.size() != 1) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "the model takes ", names.size(), " inputs; declare them under `inputs:` in model.yaml"));
+  }
+  const int64_t side = config.image ? config.image->crop : 224;
+  inputs.push_back({names[0], DataType::kFloat32, {3, side, side}});
+  return inputs;
+}
+
+}  // namespace torchd

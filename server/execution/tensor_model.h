@@ -1,0 +1,56 @@
+// What every model that LibTorch runs has in common: rows become tensors, tensors become rows, and
+// a trial run tells the outputs. Private to the folder `execution`.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "server/config/model_config.h"
+#include "server/inference/model.h"
+
+namespace torchd {
+
+// Thread-safety: as Model says; Try() once, before anyone else knows the model.
+class TensorModel : public Model {
+ public:
+  const ModelSignature& signature() const final { return signature_; }
+
+  absl::Status Run(absl::Span<const RowInputs* const> rows, std::vector<Tensor>& outputs) final;
+
+  // Runs a row of ones, checks that scores come out, and completes the signature with the outputs.
+  // Its error names the shapes that were tried. `names`: of the outputs, as far as they have any.
+  absl::Status Try(const std::vector<std::string>& names);
+
+ protected:
+  explicit TensorModel(std::vector<TensorSpec> inputs) { signature_.inputs = std::move(inputs); }
+
+  // Runs one row `times` over as one batch.
+  absl::Status RunOnes(size_t times, std::vector<Tensor>& outputs);
+
+ private:
+  // Throws what LibTorch throws. `inputs`: the batch first; they borrow from the rows, so they and
+  // what shares their memory end with Run().
+  virtual std::vector<at::Tensor> Forward(std::vector<at::Tensor> inputs) = 0;
+
+  absl::Status Explained(const absl::Status& ran, const RowInputs& row) const;
+
+  ModelSignature signature_;
+};
+
+// The inputs that the configuration declares; none where it declares none.
+absl::StatusOr<std::vector<TensorSpec>> DeclaredInputs(const ModelConfig& config);
+
+// By name where `names`, those that the model's forward takes, has them all; else as declared.
+std::vector<TensorSpec> InOrderOf(const std::vector<std::string>& names,
+                                  std::vector<TensorSpec> declared);
+
+// The inputs that follow from `names` and the `image:` or `text:` section.
+absl::StatusOr<std::vector<TensorSpec>> InputsCalled(const std::vector<std::string>& names,
+                                                     const ModelConfig& config);
+
+}  // namespace torchd

@@ -1,0 +1,50 @@
+// How a version comes to serve: configuration read, memory reserved, tried in a process of its own,
+// loaded, warmed up, compared with the trial.
+//
+// Thread-safety: functions without state; run on a loading thread.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "server/metrics/server_metrics.h"
+#include "server/preprocessing/preprocessor.h"
+#include "server/registry/memory_budget.h"
+#include "server/registry/repository.h"
+#include "server/registry/servable.h"
+
+namespace torchd {
+
+// What a trial found out.
+struct Trial {
+  std::vector<Tensor> outputs;  // For TrialRow(); empty: not to be compared.
+  int64_t memory_bytes = 0;     // What it took beyond an empty process; 0: not known.
+};
+
+struct ArrivalParts {
+  // Called first on each loading thread.
+  std::function<void()> prepare_thread = [] {};
+  // Loads and runs the version once where a crash costs nothing. Empty: no trial.
+  std::function<absl::StatusOr<Trial>(const VersionFolder& folder)> trial;
+  // Makes a model of a file.
+  std::function<absl::StatusOr<std::unique_ptr<Model>>(const std::string& path,
+                                                       const ModelConfig& config)>
+      load;
+  // Runs the model where it will serve, until its first requests are as fast as later ones.
+  std::function<absl::Status(Model&)> warm_up;
+  // Runs TrialRow() where it will serve. Empty: nothing is compared.
+  std::function<absl::StatusOr<std::vector<Tensor>>(Model&)> run;
+  ImageLimits image_limits;
+};
+
+// Each step's error says which step it was.
+absl::StatusOr<std::unique_ptr<Servable>> Arrive(const VersionFolder& folder,
+                                                 const ArrivalParts& parts, MemoryBudget& memory,
+                                                 ServerMetrics& metrics);
+
+}  // namespace torchd

@@ -1,0 +1,32 @@
+// What /proc and wait() tell about processes.
+//
+// Thread-safety: functions without state.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace torchd {
+
+struct ProcessMemory {
+  int64_t address_space_bytes = 0;
+  int64_t resident_bytes = 0;
+};
+ProcessMemory OwnMemory();
+
+// Children of all threads of this process, dead ones that were not waited for included.
+std::vector<pid_t> ChildProcesses();
+
+// SIGKILL to all, then waits for each. Requires: children of this process, not waited for.
+void KillAndReap(const std::vector<pid_t>& children);
+
+// The child has ended; it stays a zombie, so that its pid cannot become another's.
+bool HasEnded(pid_t child);
+
+// "was killed by SIGSEGV (Segmentation fault)" or "exited with code 3".
+std::string DescribeWaitStatus(int wait_status);
+
+}  // namespace torchd
