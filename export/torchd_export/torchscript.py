@@ -18,7 +18,7 @@ def save(module, method: str, examples: list[tuple], path: pathlib.Path) -> None
 
     module.eval()
     with torch.no_grad(), warnings.catch_warnings():
-        # TorchScript is deprecated, and traces warn of each Python branch. `_check` is our answer.
+        # TorchScript is deprecated, and traces warn of each Python branch. `check` is our answer.
         warnings.simplefilter("ignore")
         try:
             if method == "script":
@@ -28,14 +28,15 @@ def save(module, method: str, examples: list[tuple], path: pathlib.Path) -> None
         except Exception as error:  # TorchScript raises whatever the module's code leads it to.
             other = "trace" if method == "script" else "script"
             raise ExportError(f"torch.jit.{method} refused {type(module).__name__}: "
-                              f"{_first_line(error)}; try --method {other}") from error
+                              f"{first_line(error)}; try --method {other}") from error
         torch.jit.save(compiled, path)
         loaded = torch.jit.load(path)
         for example in examples:
-            _check(module, loaded, example)
+            check(module, loaded, example)
 
 
-def _check(module, loaded, example: tuple) -> None:
+def check(module, loaded, example: tuple) -> None:
+    """ExportError unless `loaded` answers `example` as `module` does."""
     import torch
 
     shapes = [list(tensor.shape) for tensor in example]
@@ -44,7 +45,7 @@ def _check(module, loaded, example: tuple) -> None:
         actual = loaded(*example)
     except RuntimeError as error:
         raise ExportError(f"the exported model fails on inputs of shape {shapes}: "
-                          f"{_last_line(error)}") from error
+                          f"{last_line(error)}") from error
     if not isinstance(actual, torch.Tensor):
         raise ExportError(f"the exported model answers a {type(actual).__name__}, expected one "
                           "tensor; try --method trace")
@@ -58,9 +59,9 @@ def _check(module, loaded, example: tuple) -> None:
                           f"shape {shapes}, expected at most {allowed:.3g}")
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
-def _last_line(error: Exception) -> str:
+def last_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[-1]

@@ -19,6 +19,7 @@ CATS = {"Egyptian cat", "tabby", "tiger cat"}
 
 sys.path.insert(0, str(ROOT / "export"))
 
+import torchd_export.aot_package  # noqa: E402
 import torchd_export.torchscript  # noqa: E402 (needs the path above)
 from torchd_export import ExportError, image_models, text_models  # noqa: E402
 
@@ -196,6 +197,36 @@ def test_text_ignores_what_the_mask_hides_and_nothing_else(text):
         seen = model(padded, torch.ones_like(padded), torch.zeros_like(padded))
     torch.testing.assert_close(hidden, expected, rtol=1e-4, atol=1e-5)
     assert (seen - expected).abs().max() > 1e-2
+
+
+class TinyConvolution(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = torch.nn.Sequential(
+            torch.nn.Conv2d(3, 8, 3, stride=2), torch.nn.BatchNorm2d(8), torch.nn.ReLU(),
+            torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(8, 10))
+
+    def forward(self, image):
+        return self.layers(image)
+
+
+# torch.export is not to make a constant of the batch, nor AOTInductor of its threads.
+def test_a_package_answers_as_eager_does_at_any_batch(tmp_path):
+    torch.manual_seed(3)
+    model = TinyConvolution().eval()
+    examples = [(torch.randn(batch, 3, 32, 32),) for batch in (1, 4)]
+    path = tmp_path / "model.pt2"
+    torchd_export.aot_package.save(model, examples, path, dynamic_batch=True)
+    loaded = torch._inductor.aoti_load_package(str(path))
+    images = torch.randn(7, 3, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(images), model(images), rtol=0, atol=1e-5)
+
+
+def test_dynamic_batch_belongs_to_packages(tmp_path):
+    result = run_exporter("torchvision", "resnet18", "--dynamic-batch", "--repository", tmp_path)
+    assert result.returncode == 1
+    assert "--dynamic-batch: expected with --format pt2" in result.stderr
 
 
 class FrozenLength(torch.nn.Module):
