@@ -115,6 +115,7 @@ def serving(folder: pathlib.Path, repository: pathlib.Path, *flags, environment=
     """A daemon on free ports; its files go to `folder`. It must end with `code`, by itself or
     asked."""
     address_file, log_path = folder / "addresses.json", folder / "torchd.log"
+    address_file.unlink(missing_ok=True)  # One that was killed leaves it.
     command = [TORCHD, "--model-repository", repository, "--address-file", address_file,
                "--grpc-address", "127.0.0.1:0", "--http-address", "127.0.0.1:0", *flags]
     with open(log_path, "wb") as log:
@@ -128,7 +129,8 @@ def serving(folder: pathlib.Path, repository: pathlib.Path, *flags, environment=
         daemon.channel.close()
         if process.poll() is None and not daemon.asked_to_end:
             daemon.terminate()
-        assert daemon.exit_code() == code, daemon.log()[-4000:]
+        ended = daemon.exit_code()
+        assert ended == code, f"torchd ended with {ended}: {daemon.log()[-4000:]}"
     finally:
         process.kill()  # Nothing happens to a process that has ended.
         process.wait()

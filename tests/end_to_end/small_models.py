@@ -65,20 +65,22 @@ def _input(name: str, data_type: str, *shape: int) -> dict:
     return {"name": name, "data_type": data_type, "shape": list(shape)}
 
 
-def _add(repository: pathlib.Path, name: str, versions: dict, labels, inputs: list) -> None:
+def _add(repository: pathlib.Path, name: str, models: dict, labels, inputs: list,
+         **config) -> None:
     folder = repository / name
-    for version, model in versions.items():
+    for version, model in models.items():
         (folder / str(version)).mkdir(parents=True)
         torch.jit.script(model.eval()).save(str(folder / str(version) / "model.pt"))
-    (folder / "model.yaml").write_text(yaml.safe_dump({"inputs": inputs}))
+    (folder / "model.yaml").write_text(yaml.safe_dump({"inputs": inputs, **config}))
     if labels:
         (folder / "labels.txt").write_text("\n".join(labels) + "\n")
 
 
 def add_linear(repository: pathlib.Path) -> None:
     """Two versions with different weights."""
-    versions = {1: Linear(1), 2: Linear(2)}
-    _add(repository, "linear", versions, LABELS, [_input("x", "float32", 4)])
+    models = {1: Linear(1), 2: Linear(2)}
+    _add(repository, "linear", models, LABELS, [_input("x", "float32", 4)],
+         versions={"all": True})
 
 
 def add_raises(repository: pathlib.Path) -> None:
