@@ -15,6 +15,9 @@ import sys
 import tempfile
 import time
 
+import lifecycle
+import mutants_figure
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build" / "release"
 DEMO = ROOT / "build" / "demo-models"
@@ -106,7 +109,7 @@ def slice_tax():
     slice_bench(DEMO, "efficientnet-lite0", 3, 60, 0)
 
 
-FIGURES = {"slice_tax": slice_tax}
+FIGURES = {"slice_tax": slice_tax, **lifecycle.FIGURES, **mutants_figure.FIGURES}
 
 
 def main():
