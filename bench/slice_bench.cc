@@ -24,6 +24,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/types/span.h"
 #include "server/base/clock.h"
+#include "server/base/thread_pool.h"
 #include "server/batching/executors.h"
 #include "server/config/model_config.h"
 #include "server/execution/torch_model.h"
@@ -122,7 +123,7 @@ int main(int argc, char** argv) {
 
   const torchd::SteadyClock clock;
   torchd::Executors::Options options;
-  const int cores = static_cast<int>(std::thread::hardware_concurrency());
+  const int cores = torchd::Cores();
   options.prepare_thread = [cores] { torchd::PrepareExecutorThread(cores); };
   torchd::Executors executor(std::move(options), clock);
 

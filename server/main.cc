@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "server/base/log.h"
+#include "server/base/thread_pool.h"
 #include "server/config/server_config.h"
 #include "server/daemon/daemon.h"
 #include "server/daemon/model_trial.h"
@@ -58,8 +59,7 @@ sigset_t BlockSignals() {
 }
 
 int CheckConfig(const torchd::ServerConfig& config) {
-  const int cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
-  const absl::Status status = torchd::CheckServerConfig(config, cores);
+  const absl::Status status = torchd::CheckServerConfig(config, torchd::Cores());
   if (!status.ok()) return Fail(status);
   std::puts("configuration ok");
   return 0;

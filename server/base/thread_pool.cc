@@ -2,6 +2,7 @@
 
 #include <pthread.h>
 
+#include <algorithm>
 #include <utility>
 
 namespace torchd {
@@ -9,6 +10,8 @@ namespace torchd {
 void NameThisThread(const std::string& name) {
   pthread_setname_np(pthread_self(), name.substr(0, 15).c_str());
 }
+
+int Cores() { return std::max(1, static_cast<int>(std::thread::hardware_concurrency())); }
 
 ThreadPool::ThreadPool(const std::string& name, Limits limits) : limits_(limits) {
   for (int i = 0; i < limits_.threads; ++i) {

@@ -45,4 +45,7 @@ class ThreadPool {
 // Names the calling thread; longer names are cut to the kernel's 15 characters.
 void NameThisThread(const std::string& name);
 
+// Of this machine; at least 1.
+int Cores();
+
 }  // namespace torchd

@@ -221,7 +221,7 @@ absl::Status ReadVersionLabels(const YamlPlace& place, std::map<std::string, int
   }
   for (size_t i = 0; i < place.node.items.size(); ++i) {
     const YamlNode& key = place.node.keys[i];
-    if (!IsScalar(key) || !IsVersionLabel(key.text)) {
+    if (!IsScalar(key) || !IsName(key.text)) {
       return ModelYamlError(
           key, absl::StrCat(place.path, " has the label ", Describe(key),
                             ", expected a letter, digit or '_', then up to 127 letters, "

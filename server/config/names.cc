@@ -13,12 +13,14 @@ bool IsPlainFileName(absl::string_view name) {
                       [](char c) { return absl::ascii_iscntrl(static_cast<unsigned char>(c)); });
 }
 
-bool IsVersionLabel(absl::string_view label) {
-  const auto legal = [](char c) {
-    return absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '_' || c == '.' || c == '-';
-  };
-  return !label.empty() && label.size() <= 128 && label.front() != '.' && label.front() != '-' &&
-         std::all_of(label.begin(), label.end(), legal);
+bool IsNameCharacter(char c, bool first) {
+  return absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '_' ||
+         (!first && (c == '.' || c == '-'));
+}
+
+bool IsName(absl::string_view name) {
+  return !name.empty() && name.size() <= kNameLengthMax && IsNameCharacter(name.front(), true) &&
+         std::all_of(name.begin(), name.end(), [](char c) { return IsNameCharacter(c, false); });
 }
 
 }  // namespace torchd

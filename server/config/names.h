@@ -1,5 +1,7 @@
-// The grammars of the names that model.yaml and config.pbtxt share.
+// The grammars of names: of models, of versions' labels, of files beside a model.
 #pragma once
+
+#include <cstddef>
 
 #include "absl/strings/string_view.h"
 
@@ -9,7 +11,9 @@ namespace torchd {
 // no model's owner makes the daemon read other files.
 bool IsPlainFileName(absl::string_view name);
 
-// [A-Za-z0-9_][A-Za-z0-9_.-]{0,127}
-bool IsVersionLabel(absl::string_view label);
+// Models and labels of versions: [A-Za-z0-9_][A-Za-z0-9_.-]{0,127}
+inline constexpr size_t kNameLengthMax = 128;
+bool IsNameCharacter(char c, bool first);
+bool IsName(absl::string_view name);
 
 }  // namespace torchd

@@ -40,8 +40,6 @@ namespace {
 constexpr auto kQuiet = std::chrono::milliseconds(150);
 constexpr auto kRefusingMax = std::chrono::milliseconds(1000);
 
-int Cores() { return std::max(1, static_cast<int>(std::thread::hardware_concurrency())); }
-
 Executors::Options ExecutorOptions(const ServerConfig& config) {
   Executors::Options options;
   options.device = "cpu";

@@ -8,7 +8,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
-#include "absl/types/span.h"
 #include "server/base/status_macros.h"
 #include "server/execution/load_model.h"
 #include "server/execution/torch_runtime.h"
@@ -70,12 +69,7 @@ absl::StatusOr<std::string> TryModel(absl::string_view request) {
   TORCHD_ASSIGN_OR_RETURN(const VersionFiles files, ReadVersionFiles(folder));
   TORCHD_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model,
                           LoadModel(folder.ModelFile(), files.config));
-  const std::vector<Tensor> ones = TrialRow(model->signature().inputs);
-  RowInputs row;
-  for (const Tensor& tensor : ones) row.push_back(tensor.View());
-  const RowInputs* const rows = &row;
-  std::vector<Tensor> outputs;
-  TORCHD_RETURN_IF_ERROR(model->Run(absl::MakeConstSpan(&rows, 1), outputs));
+  TORCHD_ASSIGN_OR_RETURN(const std::vector<Tensor> outputs, RunTrialRow(*model));
   return EncodeTensors(model->signature(), outputs);
 }
 

@@ -4,7 +4,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
-#include "server/base/status_macros.h"
 #include "server/inference/trial_row.h"
 
 namespace torchd {
@@ -12,16 +11,6 @@ namespace {
 
 constexpr size_t kSettledRuns = 3;
 constexpr Duration kNoise = std::chrono::microseconds(100);
-
-absl::StatusOr<std::vector<Tensor>> RunOnes(Model& model) {
-  const std::vector<Tensor> ones = TrialRow(model.signature().inputs);
-  RowInputs row;
-  for (const Tensor& tensor : ones) row.push_back(tensor.View());
-  const RowInputs* rows = &row;
-  std::vector<Tensor> outputs;
-  TORCHD_RETURN_IF_ERROR(model.Run(absl::MakeConstSpan(&rows, 1), outputs));
-  return outputs;
-}
 
 }  // namespace
 
@@ -46,7 +35,7 @@ absl::Status WarmUp(Model& model, Executors& executors, const Clock& clock, int 
     Duration slowest{0};
     executors.RunOnEach([&] {
       const Instant start = clock.Now();
-      const auto ran = RunOnes(model);
+      const auto ran = RunTrialRow(model);
       const Duration took = clock.Now() - start;
       absl::MutexLock lock(&mutex);
       slowest = std::max(slowest, took);
@@ -64,7 +53,7 @@ absl::StatusOr<std::vector<Tensor>> RunTrialRow(Model& model, Executors& executo
   absl::Mutex mutex;
   absl::StatusOr<std::vector<Tensor>> answer = absl::InternalError("no executor");
   executors.RunOnEach([&] {
-    auto ran = RunOnes(model);
+    auto ran = RunTrialRow(model);
     absl::MutexLock lock(&mutex);
     answer = std::move(ran);
   });

@@ -53,7 +53,7 @@ void Watcher::Run() {
     const bool changed = watch_->WaitForChange(std::max(due - now, Duration(0)));
     if (stopping_) return;
     options_.tick();
-    if (clock_.Now() >= registry_.NextDueTime() || clock_.Now() >= due) registry_.Tick();
+    registry_.Tick();
     if (options_.watch && (changed || clock_.Now() >= settling_.NextDueTime())) Rescan();
   }
 }

@@ -8,13 +8,13 @@
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
-#include <thread>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "server/base/status_macros.h"
+#include "server/base/thread_pool.h"
 #include "server/execution/catch_torch.h"
 #include "server/execution/package.h"
 #include "server/execution/standard_error_tap.h"
@@ -115,7 +115,7 @@ absl::Status ProvideLibtorch() {
 }
 
 absl::StatusOr<std::unique_ptr<Runner>> Open(const std::string& path, const Package& package) {
-  const size_t runners = std::max(1U, std::thread::hardware_concurrency());
+  const auto runners = static_cast<size_t>(Cores());
   return CatchPackage(absl::StrCat("loading ", path, " into LibTorch ", TORCH_VERSION), [&] {
     auto runner = std::make_unique<Runner>(package.library, runners);
     if (!package.weights.empty()) runner->update_constant_buffer_from_blob(package.weights);

@@ -3,6 +3,9 @@
 #include <cstring>
 #include <utility>
 
+#include "absl/types/span.h"
+#include "server/base/status_macros.h"
+
 namespace torchd {
 namespace {
 
@@ -36,6 +39,16 @@ std::vector<Tensor> TrialRow(const std::vector<TensorSpec>& inputs) {
     row.push_back(std::move(tensor));
   }
   return row;
+}
+
+absl::StatusOr<std::vector<Tensor>> RunTrialRow(Model& model) {
+  const std::vector<Tensor> ones = TrialRow(model.signature().inputs);
+  RowInputs row;
+  for (const Tensor& tensor : ones) row.push_back(tensor.View());
+  const RowInputs* const rows = &row;
+  std::vector<Tensor> outputs;
+  TORCHD_RETURN_IF_ERROR(model.Run(absl::MakeConstSpan(&rows, 1), outputs));
+  return outputs;
 }
 
 }  // namespace torchd

@@ -5,6 +5,8 @@
 
 #include <vector>
 
+#include "absl/status/statusor.h"
+#include "server/inference/model.h"
 #include "server/inference/tensor.h"
 
 namespace torchd {
@@ -14,5 +16,8 @@ inline constexpr int64_t kTrialLength = 16;  // Stands for -1 elsewhere.
 
 // One row of ones: a value that every vocabulary and every mask knows.
 std::vector<Tensor> TrialRow(const std::vector<TensorSpec>& inputs);
+
+// What `model` makes of it.
+absl::StatusOr<std::vector<Tensor>> RunTrialRow(Model& model);
 
 }  // namespace torchd

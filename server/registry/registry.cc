@@ -90,6 +90,13 @@ void Registry::Update(const ModelOnDisk* model, Entry& entry) {
   }
 }
 
+// None where there is nothing to list of it.
+const ModelOnDisk* Registry::Find(const RepositorySnapshot& repository, const std::string& name) {
+  const auto found = repository.models.find(name);
+  if (found == repository.models.end() || found->second.versions.empty()) return nullptr;
+  return &found->second;
+}
+
 void Registry::SetRepository(const RepositorySnapshot& repository) {
   std::vector<std::string> names;
   {
@@ -98,8 +105,7 @@ void Registry::SetRepository(const RepositorySnapshot& repository) {
       if (!model.versions.empty()) models_[name];
     }
     for (auto& [name, entry] : models_) {
-      const auto found = repository.models.find(name);
-      Update(found == repository.models.end() ? nullptr : &found->second, entry);
+      Update(Find(repository, name), entry);
       names.push_back(name);
     }
   }
@@ -109,10 +115,9 @@ void Registry::SetRepository(const RepositorySnapshot& repository) {
 void Registry::SetModel(const std::string& name, const RepositorySnapshot& repository) {
   {
     absl::MutexLock lock(&mutex_);
-    const auto found = repository.models.find(name);
-    const bool there = found != repository.models.end() && !found->second.versions.empty();
-    if (!there && models_.count(name) == 0) return;
-    Update(there ? &found->second : nullptr, models_[name]);
+    const ModelOnDisk* const found = Find(repository, name);
+    if (found == nullptr && models_.count(name) == 0) return;
+    Update(found, models_[name]);
   }
   Advance(name);
 }
@@ -260,6 +265,7 @@ void Registry::Advance(const std::string& name) {
     Act(found->second, dropped);
     // Only here, so that no model is ever seen without a version.
     DropAbsent(found->second);
+    dropped.push_back(std::exchange(found->second.current, CurrentOf(found->second)));
     if (Settled(found->second)) settled.swap(found->second.waiting);
     if (found->second.versions.empty()) models_.erase(found);
   }
@@ -290,10 +296,12 @@ void Registry::Finish(const Task& task, absl::StatusOr<std::unique_ptr<Servable>
   const int64_t number = task.folder.version;
   LogLoaded(task.folder, made.status(), load_time);
   parts_.metrics->CountLoad(name, made.status().code());
-  ModelHandle old;  // Let go without the mutex.
+  ModelHandle old;  // Let go without the mutex, as is what was current.
+  ModelHandle was_current;
   {
     absl::MutexLock lock(&mutex_);
-    Version& version = models_.at(name).versions.at(number);  // Loading kept it.
+    Entry& entry = models_.at(name);  // Loading kept it.
+    Version& version = entry.versions.at(number);
     VersionFacts& facts = version.facts;
     facts.loading = false;
     if (made.ok()) {
@@ -307,6 +315,7 @@ void Registry::Finish(const Task& task, absl::StatusOr<std::unique_ptr<Servable>
       version.unloaded = false;
       version.reason.clear();
       version.load_time = load_time;
+      was_current = std::exchange(entry.current, CurrentOf(entry));
     } else {
       facts.failed = task.fingerprint;
       facts.transient = MayPass(made.status());
@@ -315,6 +324,7 @@ void Registry::Finish(const Task& task, absl::StatusOr<std::unique_ptr<Servable>
     }
   }
   old.reset();
+  was_current.reset();
   Advance(name);
 }
 

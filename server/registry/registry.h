@@ -130,6 +130,7 @@ class Registry {
   struct Entry {
     ModelOnDisk about;                    // Without the versions.
     std::map<int64_t, Version> versions;  // At least one, whenever mutex_ is free.
+    ModelHandle current;  // What a look-up without a version answers; none: nothing serves.
     bool asked = false;
     std::vector<std::function<void()>> waiting;
   };
@@ -139,6 +140,7 @@ class Registry {
     uint64_t fingerprint = 0;
   };
 
+  static const ModelOnDisk* Find(const RepositorySnapshot& repository, const std::string& name);
   static ModelFacts FactsOf(const Entry& entry);
   static VersionState StateOf(const Version& version);
   static void SetFolder(const VersionFolder& folder, Version& version);
@@ -155,6 +157,7 @@ class Registry {
   void Advance(const std::string& name) ABSL_LOCKS_EXCLUDED(telling_mutex_, mutex_);
   void Act(Entry& entry, std::vector<ModelHandle>& dropped) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   static void DropAbsent(Entry& entry);
+  ModelHandle CurrentOf(const Entry& entry) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Load(const Task& task) ABSL_LOCKS_EXCLUDED(telling_mutex_, mutex_);
   void Abandon(const Task& task) ABSL_LOCKS_EXCLUDED(telling_mutex_, mutex_);
   void Finish(const Task& task, absl::StatusOr<std::unique_ptr<Servable>> made, Duration load_time)

@@ -84,6 +84,18 @@ std::vector<VersionStatus> Registry::Snapshot() const {
   return all;
 }
 
+ModelHandle Registry::CurrentOf(const Entry& entry) const {
+  // While one version follows another both serve; the policy's choice comes first.
+  const std::set<int64_t> wanted = WantedOf(entry, FactsOf(entry));
+  ModelHandle other;
+  for (auto at = entry.versions.rbegin(); at != entry.versions.rend(); ++at) {
+    if (at->second.servable == nullptr) continue;
+    if (wanted.count(at->first) > 0) return at->second.servable;
+    if (other == nullptr) other = at->second.servable;
+  }
+  return other;
+}
+
 absl::StatusOr<ModelHandle> Registry::Choose(const std::string& name, const Entry& entry,
                                              const VersionChoice& choice) const {
   int64_t number = choice.version;
@@ -107,15 +119,8 @@ absl::StatusOr<ModelHandle> Registry::Choose(const std::string& name, const Entr
     if (at->second.servable != nullptr) return at->second.servable;
     return NotReady(StatusOf(name, entry, number));
   }
-  // While one version follows another both serve; the policy's choice comes first.
+  if (entry.current != nullptr) return entry.current;
   const std::set<int64_t> wanted = WantedOf(entry, FactsOf(entry));
-  ModelHandle other;
-  for (auto at = entry.versions.rbegin(); at != entry.versions.rend(); ++at) {
-    if (at->second.servable == nullptr) continue;
-    if (wanted.count(at->first) > 0) return at->second.servable;
-    if (other == nullptr) other = at->second.servable;
-  }
-  if (other != nullptr) return other;
   const int64_t meant = wanted.empty() ? entry.versions.rbegin()->first : *wanted.rbegin();
   return NotReady(StatusOf(name, entry, meant));
 }

@@ -9,6 +9,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "server/base/status_macros.h"
+#include "server/config/names.h"
 #include "server/registry/fingerprint.h"
 #include "server/registry/root_folder.h"
 #include "server/registry/version_files.h"
@@ -16,15 +17,9 @@
 namespace torchd {
 namespace {
 
-constexpr size_t kNameLengthMax = 128;
 constexpr size_t kNotesMax = 100;
 constexpr char kModelFile[] = "model.pt";
 constexpr char kPackageFile[] = "model.pt2";
-
-bool IsNameCharacter(char c, bool first) {
-  return absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '_' ||
-         (!first && (c == '.' || c == '-'));
-}
 
 // A version number is written as it is read back: no sign, no leading zero.
 bool ParseVersion(const std::string& text, int64_t& version) {
@@ -300,9 +295,7 @@ std::string VersionFolder::ModelFile() const {
 }
 
 absl::Status CheckModelName(absl::string_view name) {
-  bool ok = !name.empty() && name.size() <= kNameLengthMax;
-  for (size_t i = 0; ok && i < name.size(); ++i) ok = IsNameCharacter(name[i], i == 0);
-  if (ok) return absl::OkStatus();
+  if (IsName(name)) return absl::OkStatus();
   std::string shown;
   for (const char c : name.substr(0, 40)) shown += IsNameCharacter(c, false) ? c : '?';
   return absl::InvalidArgumentError(

@@ -11,11 +11,11 @@
 #include <cerrno>
 #include <chrono>
 #include <cstring>
-#include <thread>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "server/base/status_macros.h"
+#include "server/base/thread_pool.h"
 #include "server/trial/processes.h"
 
 namespace torchd {
@@ -73,7 +73,7 @@ absl::Status StartTimer(std::chrono::milliseconds time_max) {
 absl::Status TakeLimitsOn(const TrialLimits& limits) {
   const int64_t seconds = (std::chrono::ceil<std::chrono::seconds>(limits.time_max)).count();
   // Counts the time of all threads; holds for processes that outlive the trial as well.
-  const int64_t cpu_seconds = (seconds + 1) * std::max(1U, std::thread::hardware_concurrency());
+  const int64_t cpu_seconds = (seconds + 1) * Cores();
   const int64_t memory = OwnMemory().address_space_bytes + limits.memory_bytes_max;
   TORCHD_RETURN_IF_ERROR(Limit("RLIMIT_CORE", RLIMIT_CORE, 0));
   TORCHD_RETURN_IF_ERROR(Limit("RLIMIT_CPU", RLIMIT_CPU, cpu_seconds));

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/unit/fakes/message.h"
 #include "tests/unit/fakes/temp_folder.h"
 
 namespace torchd {
@@ -16,8 +17,6 @@ namespace {
 
 using ::testing::AllOf;
 using ::testing::HasSubstr;
-
-std::string Message(const absl::Status& status) { return std::string(status.message()); }
 
 std::string Bytes(uint64_t number, int count) {
   std::string bytes;

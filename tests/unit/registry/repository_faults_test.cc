@@ -8,6 +8,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "server/registry/repository.h"
+#include "tests/unit/fakes/message.h"
 #include "tests/unit/registry/repository_scans.h"
 
 namespace torchd {
@@ -18,8 +19,6 @@ using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-
-std::string Message(const absl::Status& status) { return std::string(status.message()); }
 
 // --- What is unfit appears with the reason. ---
 

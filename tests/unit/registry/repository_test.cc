@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/unit/fakes/message.h"
 #include "tests/unit/registry/repository_scans.h"
 
 namespace torchd {
@@ -15,8 +16,6 @@ using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-
-std::string Message(const absl::Status& status) { return std::string(status.message()); }
 
 // --- Names. ---
 

@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/unit/fakes/message.h"
 #include "tests/unit/fakes/temp_folder.h"
 
 namespace torchd {
@@ -21,8 +22,6 @@ using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-
-std::string Message(const absl::Status& status) { return std::string(status.message()); }
 
 // A root and, beside it, a folder that nothing in the root may reach.
 class RootFolderTest : public ::testing::TestWithParam<RootFolder::Opening> {

@@ -7,6 +7,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "server/registry/repository.h"
+#include "tests/unit/fakes/message.h"
 #include "tests/unit/fakes/temp_folder.h"
 
 namespace torchd {
@@ -16,8 +17,6 @@ using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-
-std::string Message(const absl::Status& status) { return std::string(status.message()); }
 
 VersionFolder FolderOf(const TempFolder& repository, const std::string& name, int64_t version) {
   const std::string model = repository.Path(name);
