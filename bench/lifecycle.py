@@ -237,8 +237,11 @@ def _terminated(repository, round_: int) -> tuple:
             daemon.terminate()
             daemon.exit_code(30)
             time.sleep(0.05)
+        log = daemon.log()
     errors = [call[3] for call in load.calls]
     lost = [error for error in errors if error not in (None, "UNAVAILABLE")]
+    if "unanswered" in log:  # A warning. Those would look like refusals from here.
+        lost.append(log[-300:])
     return errors.count(None), errors.count("UNAVAILABLE"), lost
 
 

@@ -1,7 +1,5 @@
 #include "server/daemon/daemon.h"
 
-#include <signal.h>
-
 #include <algorithm>
 #include <atomic>
 #include <cstdio>
@@ -39,6 +37,8 @@ namespace {
 
 constexpr auto kQuiet = std::chrono::milliseconds(150);
 constexpr auto kRefusingMax = std::chrono::milliseconds(1000);
+constexpr auto kAnswersPoll = std::chrono::milliseconds(2);
+constexpr auto kCancellingMax = std::chrono::seconds(5);
 
 Executors::Options ExecutorOptions(const ServerConfig& config) {
   Executors::Options options;
@@ -133,8 +133,7 @@ struct Daemon::Parts {
 
   // Their outcome matters no more, and they may take a minute.
   void EndTrials() {
-    const pid_t nursery = trials == nullptr ? 0 : trials->nursery_pid();
-    if (nursery > 0) kill(nursery, SIGKILL);
+    if (trials != nullptr) trials->Stop();
   }
 
   // A run that takes very long may never end; until it does, nobody else is served.
@@ -247,6 +246,15 @@ struct Daemon::Parts {
       std::this_thread::sleep_for(kQuiet);
       calls = inference_service.calls();
     }
+  }
+
+  // Those still unanswered after `limit`.
+  int64_t AwaitAnswers(Duration limit) const {
+    const Instant end = clock.Now() + limit;
+    while (inference_service.in_flight() > 0 && clock.Now() < end) {
+      std::this_thread::sleep_for(kAnswersPoll);
+    }
+    return inference_service.in_flight();
   }
 
   void FillStatus(v1::GetServerStatusResponse& status) {
@@ -365,8 +373,11 @@ void Daemon::Drain() {
        {"limit_ms", absl::StrCat(config.drain_limit_ms)}});
   std::this_thread::sleep_for(std::chrono::milliseconds(config.drain_delay_ms));
   parts_->RefuseUntilQuiet();
-  parts_->rpc->Shutdown(std::chrono::milliseconds(config.drain_limit_ms));
-  Log(Severity::kInfo, "drained");
+  const int64_t unanswered = parts_->AwaitAnswers(std::chrono::milliseconds(config.drain_limit_ms));
+  parts_->rpc->CutConnections();
+  parts_->rpc->Shutdown(kCancellingMax);
+  Log(unanswered == 0 ? Severity::kInfo : Severity::kWarning, "drained",
+      {{"unanswered", absl::StrCat(unanswered)}});
 }
 
 }  // namespace torchd

@@ -22,6 +22,10 @@ Instant DeadlineOf(const grpc::CallbackServerContext& context, Instant now) {
 // Lives from the call until gRPC has sent the answer; the request message does, too.
 class ClassifyReactor final : public grpc::ServerUnaryReactor {
  public:
+  explicit ClassifyReactor(std::atomic<int64_t>& in_flight) : in_flight_(in_flight) {
+    in_flight_.fetch_add(1);
+  }
+
   void Start(Classifier& classifier, ClassifyCall call, v1::ClassifyResponse& response) {
     call.cancelled = &cancelled_;
     classifier.Start(std::move(call), [this, &response](const ClassifyAnswer& answer) {
@@ -32,8 +36,12 @@ class ClassifyReactor final : public grpc::ServerUnaryReactor {
 
  private:
   void OnCancel() override { cancelled_.store(true, std::memory_order_relaxed); }
-  void OnDone() override { delete this; }
+  void OnDone() override {
+    in_flight_.fetch_sub(1);
+    delete this;
+  }
 
+  std::atomic<int64_t>& in_flight_;
   std::atomic<bool> cancelled_{false};
 };
 
@@ -52,7 +60,7 @@ grpc::ServerUnaryReactor* InferenceService::Classify(grpc::CallbackServerContext
   ClassifyCall call = FromWire(*request);
   call.arrival = now;
   call.deadline = DeadlineOf(*context, now);
-  auto* reactor = new ClassifyReactor;  // Deletes itself in OnDone().
+  auto* reactor = new ClassifyReactor(in_flight_);  // Deletes itself in OnDone().
   reactor->Start(classifier_, std::move(call), *response);
   return reactor;
 }

@@ -28,9 +28,13 @@ class InferenceService final : public v1::InferenceService::CallbackService {
   // That ever came.
   int64_t calls() const { return calls_.load(std::memory_order_relaxed); }
 
+  // Accepted, and not yet answered down to the socket.
+  int64_t in_flight() const { return in_flight_.load(); }
+
  private:
   std::atomic<bool> refusing_{false};
   std::atomic<int64_t> calls_{0};
+  std::atomic<int64_t> in_flight_{0};
   Classifier& classifier_;
   const Clock& clock_;
 };

@@ -12,6 +12,7 @@
 #include "absl/memory/memory.h"
 #include "absl/strings/str_cat.h"
 #include "server/base/log.h"
+#include "server/rpc/connections.h"
 
 namespace torchd {
 namespace {
@@ -70,6 +71,10 @@ void RpcServer::SetServing(const std::string& service, bool serving) {
 }
 
 void RpcServer::SetNeverServing() { server_->GetHealthCheckService()->Shutdown(); }
+
+void RpcServer::CutConnections() {
+  torchd::CutConnections(std::atoi(address_.c_str() + address_.rfind(':') + 1));
+}
 
 void RpcServer::Shutdown(Duration limit) {
   server_->Shutdown(std::chrono::system_clock::now() +

@@ -42,8 +42,12 @@ class RpcServer {
   void SetNeverServing();
 
   // Takes no new calls and returns when those in flight are answered, or cancels them after
-  // `limit`.
+  // `limit`. What gRPC received and did not hand on yet it answers CANCELLED, which callers do not
+  // try again; after CutConnections() there is nothing of that.
   void Shutdown(Duration limit);
+
+  // Nobody can call any more; whoever waits for an answer sees UNAVAILABLE.
+  void CutConnections();
 
  private:
   RpcServer(std::unique_ptr<grpc::Server> server, std::string address);

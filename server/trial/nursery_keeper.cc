@@ -88,12 +88,14 @@ NurseryKeeper::NurseryKeeper(std::string executable, std::string name)
 }
 
 NurseryKeeper::~NurseryKeeper() {
-  {
-    absl::MutexLock lock(&mutex_);
-    stopping_ = true;
-    KillCurrent();
-  }
+  Stop();
   thread_.join();
+}
+
+void NurseryKeeper::Stop() {
+  absl::MutexLock lock(&mutex_);
+  stopping_ = true;
+  KillCurrent();
 }
 
 absl::StatusOr<NurseryKeeper::Connection> NurseryKeeper::Connect(absl::Duration wait_max) {
@@ -103,6 +105,7 @@ absl::StatusOr<NurseryKeeper::Connection> NurseryKeeper::Connect(absl::Duration 
     return absl::UnavailableError("the helper process for trials does not start");
   }
   if (!socket_.ok()) {
+    if (stopping_) return absl::UnavailableError("the server is shutting down");
     if (!start_.ok()) return start_;
     return absl::UnavailableError("the helper process for trials died when it started");
   }

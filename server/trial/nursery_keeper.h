@@ -40,6 +40,9 @@ class NurseryKeeper {
   // Kills it, if it still lives. The next Connect() starts another.
   void Discard(int64_t nursery) ABSL_LOCKS_EXCLUDED(mutex_);
 
+  // Kills it with all trials, and starts no other.
+  void Stop() ABSL_LOCKS_EXCLUDED(mutex_);
+
   int64_t nurseries_started() const ABSL_LOCKS_EXCLUDED(mutex_);
   pid_t nursery_pid() const ABSL_LOCKS_EXCLUDED(mutex_);  // 0: none lives.
 
@@ -54,7 +57,9 @@ class NurseryKeeper {
   void WatchUntilDeath(Spawned nursery) ABSL_LOCKS_EXCLUDED(mutex_);
   void KillCurrent() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool WantedOrStop() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return wanted_ || stopping_; }
-  bool Settled() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return socket_.ok() || !wanted_; }
+  bool Settled() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return socket_.ok() || !wanted_ || stopping_;
+  }
 
   const std::string executable_;
   const std::string name_;

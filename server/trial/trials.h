@@ -55,6 +55,9 @@ class Trials {
   absl::StatusOr<TrialAnswer> Run(absl::string_view request, const TrialLimits& limits)
       ABSL_LOCKS_EXCLUDED(mutex_);
 
+  // Ends the trials that run; later ones are UNAVAILABLE.
+  void Stop() { keeper_.Stop(); }
+
   int64_t nurseries_started() const { return keeper_.nurseries_started(); }
   pid_t nursery_pid() const { return keeper_.nursery_pid(); }  // 0: none lives.
 

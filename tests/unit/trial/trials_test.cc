@@ -85,6 +85,13 @@ TEST_F(TrialsTest, AnswerComesBack) {
   ExpectUnharmed();
 }
 
+TEST_F(TrialsTest, AfterStopThereAreNone) {
+  EXPECT_EQ(Payload("ok"), "fine");
+  trials_->Stop();
+  EXPECT_EQ(Error("ok").code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(trials_->nurseries_started(), 1);
+}
+
 TEST_F(TrialsTest, ErrorComesBackAsItIs) {
   EXPECT_EQ(Error("error"), absl::NotFoundError("no such thing"));
   ExpectUnharmed();
