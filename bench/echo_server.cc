@@ -12,14 +12,33 @@
 
 namespace {
 
+// As large as torchd's.
+torchd::v1::ClassifyResponse Answer() {
+  torchd::v1::ClassifyResponse answer;
+  answer.set_model("tiny");
+  answer.set_version(1);
+  torchd::v1::ClassifyResult& result = *answer.add_results();
+  for (int i = 0; i < 3; ++i) {
+    torchd::v1::Class& one = *result.add_classes();
+    one.set_index(i + 1);
+    one.set_probability(0.3F);
+  }
+  result.mutable_times()->set_execute_us(20);
+  result.mutable_times()->set_total_us(40);
+  return answer;
+}
+
 class Echo final : public torchd::v1::InferenceService::CallbackService {
   grpc::ServerUnaryReactor* Classify(grpc::CallbackServerContext* context,
                                      const torchd::v1::ClassifyRequest*,
-                                     torchd::v1::ClassifyResponse*) override {
+                                     torchd::v1::ClassifyResponse* response) override {
+    *response = answer_;
     grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
     reactor->Finish(grpc::Status::OK);
     return reactor;
   }
+
+  const torchd::v1::ClassifyResponse answer_ = Answer();
 };
 
 }  // namespace

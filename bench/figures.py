@@ -15,8 +15,10 @@ import sys
 import tempfile
 import time
 
+import ends_figure
 import lifecycle
 import mutants_figure
+import scheduling_figure
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build" / "release"
@@ -109,7 +111,8 @@ def slice_tax():
     slice_bench(DEMO, "efficientnet-lite0", 3, 60, 0)
 
 
-FIGURES = {"slice_tax": slice_tax, **lifecycle.FIGURES, **mutants_figure.FIGURES}
+FIGURES = {"slice_tax": slice_tax, **lifecycle.FIGURES, **ends_figure.FIGURES, **mutants_figure.FIGURES,
+           **scheduling_figure.FIGURES}
 
 
 def main():
@@ -120,7 +123,7 @@ def main():
     missed = False
     for name in wanted:
         for figure, value, unit, goal, passed in FIGURES[name]():
-            print(f"{figure} {value:.1f} {unit} {goal} {'PASS' if passed else 'FAIL'}", flush=True)
+            print(f"{figure} {value:.2f} {unit} {goal} {'PASS' if passed else 'FAIL'}", flush=True)
             missed = missed or not passed
     sys.exit(1 if missed else 0)
 

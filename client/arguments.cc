@@ -84,6 +84,24 @@ absl::Status SetJson(const std::string&, Arguments& arguments) {
   return absl::OkStatus();
 }
 
+absl::Status SetVerbose(const std::string&, Arguments& arguments) {
+  arguments.verbose = true;
+  return absl::OkStatus();
+}
+
+absl::Status SetPriority(const std::string& value, Arguments& arguments) {
+  if (value == "high") {
+    arguments.priority = v1::PRIORITY_HIGH;
+  } else if (value == "normal") {
+    arguments.priority = v1::PRIORITY_NORMAL;
+  } else if (value == "low") {
+    arguments.priority = v1::PRIORITY_LOW;
+  } else {
+    return Wrong("--priority", value, "high, normal or low");
+  }
+  return absl::OkStatus();
+}
+
 absl::Status SetText(const std::string&, Arguments& arguments) {
   arguments.text = true;
   return absl::OkStatus();
@@ -124,10 +142,12 @@ constexpr Flag kFlags[] = {
     {"--version", kInClassify, true, SetModelVersion},
     {"--version-label", kInClassify, true, SetVersionLabel},
     {"--json", kInCommands, false, SetJson},
+    {"--verbose", kInModels, false, SetVerbose},
     {"--model", kInClassify, true, SetModel},
     {"--top-k", kInClassify, true, SetTopK},
     {"--softmax", kInClassify, false, SetSoftmax},
     {"--no-softmax", kInClassify, false, SetNoSoftmax},
+    {"--priority", kInClassify, true, SetPriority},
     {"--text", kInClassify, false, SetText},
 };
 

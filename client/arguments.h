@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "torchd/v1/inference.pb.h"
 
 namespace torchd {
 
@@ -26,12 +27,15 @@ struct Arguments {
   // unload and reload.
   std::string model;
 
+  bool verbose = false;  // Of models.
+
   // Of classify.
   int64_t model_version = 0;  // 0: the highest that is ready.
   std::string version_label;  // Empty: by the version.
   std::optional<int> top_k;   // 1..1000.
   std::optional<bool> softmax;
-  bool text = false;                // `inputs` are texts, not files.
+  v1::Priority priority = v1::PRIORITY_UNSPECIFIED;  // Unspecified: normal.
+  bool text = false;                                 // `inputs` are texts, not files.
   std::vector<std::string> inputs;  // At least one; "-", at most once, is the standard input.
 };
 

@@ -17,7 +17,7 @@ Commands:
 
 Everywhere:
   --address HOST:PORT  the server; default $TORCHCTL_ADDRESS, else 127.0.0.1:8001
-  --timeout SECONDS    the longest a call may last; default 60
+  --timeout SECONDS    the longest a call may last, and its deadline; default 60
   --help               this, or with a command more about it
   --version            of torchctl (before the command)
 
@@ -41,8 +41,10 @@ standard input. Up to 16 inputs and 32 MiB go in one call; more make more calls,
   --top-k N      how many classes, 1 to 1000; default 5
   --softmax      probabilities, whatever the model's configuration says
   --no-softmax   the model's own scores instead
+  --priority P   who goes first where requests wait: high, normal (default) or low
   --text         the arguments are texts, not files
-  --json         for scripts: an array with file, model, version, classes and times_us, or error
+  --json         for scripts: an array with file, model, version, classes, non_finite and times_us,
+                 or error
   --address HOST:PORT, --timeout SECONDS   see torchctl --help
 
 Examples:
@@ -50,13 +52,14 @@ Examples:
   torchctl classify --model efficientnet-lite0 --top-k 3 *.jpg
   curl -s https://example.org/dog.png | torchctl classify -
   torchctl classify --model sentiment --text "I liked it" "I did not"
+  torchctl --timeout 0.2 classify --priority high cat.jpg
   torchctl classify --json cat.jpg | jq -r '.[0].classes[0].label'
 
 Exit code: 0 when every input was classified; 1 when at least one was not, each with a line on the
 standard error; 2 wrong usage; 3 the server cannot be reached.
 )";
 
-constexpr char kModelsHelp[] = R"(torchctl models [NAME] [--json]
+constexpr char kModelsHelp[] = R"(torchctl models [NAME] [--verbose] [--json]
 
 Lists every version the server knows, or those of one model: its state, what it takes and, when it
 is UNAVAILABLE, why.
@@ -67,12 +70,16 @@ is UNAVAILABLE, why.
   UNLOADING    finishes what it has
   UNAVAILABLE  not serving; see REASON
 
-  --json   for scripts: an array with all fields, outputs, labels and load_ms among them
+  --verbose   beneath each version how its rows wait and run: limits, waits, what becomes of scores
+              that are no numbers, and what its runs were measured to take, by the sizes that the
+              model leaves open and the number of rows
+  --json      for scripts: an array with all fields, those of --verbose under scheduling
   --address HOST:PORT, --timeout SECONDS   see torchctl --help
 
 Examples:
   torchctl models
-  torchctl models efficientnet-lite0 --json
+  torchctl models efficientnet-lite0 --verbose
+  torchctl models --json | jq '.[] | {name, waiting: .scheduling.rows_waiting}'
 )";
 
 constexpr char kStatusHelp[] = R"(torchctl status [--json]

@@ -59,7 +59,15 @@ Json InputJson(const InputResult& input) {
                                {"label", one.label()},
                                {"probability", Shortest(one.probability())}});
   }
+  json["non_finite"] = input.result->non_finite();
   json["times_us"] = TimesJson(input.result->times());
+  return json;
+}
+
+template <typename Numbers>
+Json NumbersJson(const Numbers& numbers) {
+  Json json = Json::array();
+  for (const auto number : numbers) json.push_back(number);
   return json;
 }
 
@@ -67,9 +75,9 @@ template <typename Tensors>
 Json TensorsJson(const Tensors& tensors) {
   Json json = Json::array();
   for (const v1::TensorDescription& tensor : tensors) {
-    Json shape = Json::array();
-    for (const int64_t size : tensor.shape()) shape.push_back(size);
-    json.push_back({{"name", tensor.name()}, {"data_type", tensor.data_type()}, {"shape", shape}});
+    json.push_back({{"name", tensor.name()},
+                    {"data_type", tensor.data_type()},
+                    {"shape", NumbersJson(tensor.shape())}});
   }
   return json;
 }
@@ -81,19 +89,43 @@ Json TextsJson(const Texts& texts) {
   return json;
 }
 
+Json SchedulingJson(const v1::Scheduling& scheduling) {
+  Json costs = Json::array();
+  for (const v1::RunCost& cost : scheduling.costs()) {
+    costs.push_back({{"open_sizes", NumbersJson(cost.open_sizes())},
+                     {"bucket", cost.bucket()},
+                     {"mean_us", cost.mean_us()},
+                     {"runs", cost.runs()}});
+  }
+  return {{"rows_per_batch_max", scheduling.rows_per_batch_max()},
+          {"buckets", NumbersJson(scheduling.buckets())},
+          {"rows_waiting", scheduling.rows_waiting()},
+          {"rows_waiting_max", scheduling.rows_waiting_max()},
+          {"delay_us_max", scheduling.delay_us_max()},
+          {"executors_max", scheduling.executors_max()},
+          {"ageing_ms", scheduling.ageing_ms()},
+          {"timeout_ms", scheduling.timeout_ms()},
+          {"non_finite", NonFiniteName(scheduling.non_finite())},
+          {"text_lengths", NumbersJson(scheduling.text_lengths())},
+          {"note", scheduling.note()},
+          {"costs", costs}};
+}
+
 Json ModelJson(const v1::ModelVersion& model) {
-  return {{"name", model.name()},
-          {"version", model.version()},
-          {"state", StateName(model.state())},
-          {"reason", model.reason()},
-          {"inputs", TensorsJson(model.inputs())},
-          {"outputs", TensorsJson(model.outputs())},
-          {"takes", TextsJson(model.takes())},
-          {"labels", model.labels()},
-          {"load_ms", model.load_ms()},
-          {"version_labels", TextsJson(model.version_labels())},
-          {"notes", TextsJson(model.notes())},
-          {"memory_bytes", model.memory_bytes()}};
+  return {
+      {"name", model.name()},
+      {"version", model.version()},
+      {"state", StateName(model.state())},
+      {"reason", model.reason()},
+      {"inputs", TensorsJson(model.inputs())},
+      {"outputs", TensorsJson(model.outputs())},
+      {"takes", TextsJson(model.takes())},
+      {"labels", model.labels()},
+      {"load_ms", model.load_ms()},
+      {"version_labels", TextsJson(model.version_labels())},
+      {"notes", TextsJson(model.notes())},
+      {"memory_bytes", model.memory_bytes()},
+      {"scheduling", model.has_scheduling() ? SchedulingJson(model.scheduling()) : Json(nullptr)}};
 }
 
 }  // namespace

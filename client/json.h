@@ -11,13 +11,15 @@
 
 namespace torchd {
 
-// An array, one object per input: file, and either model, version, classes and times_us, or error.
+// An array, one object per input: file, and either model, version, classes, non_finite
+// and times_us, or error.
 std::string ClassifyJson(const std::vector<InputResult>& results);
 
 // A `string` of the wire holds nothing else.
 bool IsUtf8(const std::string& text);
 
-// An array, one object per version, with every field of ModelVersion.
+// An array, one object per version, with every field of ModelVersion; `scheduling` is null where
+// there is none.
 std::string ModelsJson(const v1::ListModelsResponse& response);
 
 // An object with every field of GetServerStatusResponse.

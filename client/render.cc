@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
 
@@ -81,6 +82,65 @@ std::string Duration(int64_t milliseconds) {
   return absl::StrFormat("%.1f s", static_cast<double>(milliseconds) / 1000);
 }
 
+std::string OrNone(absl::string_view value) {
+  return value.empty() ? std::string("-") : std::string(value);
+}
+
+// "64, 128"
+template <typename Numbers>
+std::string List(const Numbers& numbers) {
+  return absl::StrJoin(numbers, ", ");
+}
+
+// By sizes and rows what a run takes, and what that makes for each of its rows.
+std::string CostsTable(const v1::Scheduling& scheduling) {
+  if (scheduling.costs().empty()) return "    nothing is measured yet\n";
+  std::vector<std::vector<std::string>> rows = {
+      {"SIZES", "ROWS", "MS PER RUN", "MS PER ROW", "RUNS"}};
+  for (const v1::RunCost& cost : scheduling.costs()) {
+    const double ms = static_cast<double>(cost.mean_us()) / 1000;
+    rows.push_back({OrNone(absl::StrJoin(cost.open_sizes(), ",")), absl::StrCat(cost.bucket()),
+                    absl::StrFormat("%.3f", ms),
+                    absl::StrFormat("%.3f", ms / std::max(1, cost.bucket())),
+                    absl::StrCat(cost.runs())});
+  }
+  return Columns(rows, "    ");
+}
+
+std::string SchedulingText(const v1::Scheduling& scheduling) {
+  const auto at_most = [](int64_t value, absl::string_view unit, absl::string_view otherwise) {
+    return value == 0 ? std::string(otherwise) : absl::StrCat("at most ", value, unit);
+  };
+  std::vector<std::vector<std::string>> rows = {
+      {"rows in a run", absl::StrCat("at most ", scheduling.rows_per_batch_max(), ", in runs of ",
+                                     List(scheduling.buckets()))},
+      {"rows waiting",
+       absl::StrCat(scheduling.rows_waiting(), " now, at most ", scheduling.rows_waiting_max())},
+      {"wait for company", at_most(scheduling.delay_us_max(), " us", "none")},
+      {"executors", at_most(scheduling.executors_max(), " at once", "all")},
+      {"ageing", absl::StrCat("goes before newer rows a priority above after ",
+                              scheduling.ageing_ms(), " ms")},
+      {"time for a request", at_most(scheduling.timeout_ms(), " ms", "what its caller allows")},
+      {"NaN, infinite", NonFiniteName(scheduling.non_finite())}};
+  if (!scheduling.text_lengths().empty()) {
+    rows.push_back({"texts padded to", absl::StrCat(List(scheduling.text_lengths()), " tokens")});
+  }
+  if (!scheduling.note().empty()) rows.push_back({"note", OneLine(scheduling.note())});
+  return absl::StrCat(Columns(rows, "    "), CostsTable(scheduling));
+}
+
+// `table`: a line of headings and one for each model of the response, in their order.
+std::string WithScheduling(const std::string& table, const v1::ListModelsResponse& response) {
+  const std::vector<std::string> lines = absl::StrSplit(table, '\n');
+  std::string text = absl::StrCat(lines[0], "\n");
+  for (int i = 0; i < response.models_size(); ++i) {
+    const v1::ModelVersion& model = response.models(i);
+    absl::StrAppend(&text, lines[static_cast<size_t>(i) + 1], "\n",
+                    model.has_scheduling() ? SchedulingText(model.scheduling()) : "");
+  }
+  return text;
+}
+
 }  // namespace
 
 std::string ClassifyTable(const InputResult& result, bool scores) {
@@ -95,13 +155,15 @@ std::string ClassifyTable(const InputResult& result, bool scores) {
   const v1::StageTimes& times = result.result->times();
   return absl::StrCat(
       OneLine(result.input), "  (", OneLine(result.model), " version ", result.version, ")\n",
-      Columns(rows, "  "), "  ms: preprocess ", Milliseconds(times.preprocess_us()), ", queue ",
+      Columns(rows, "  "),
+      result.result->non_finite() ? "  scores that are NaN or infinite are left out\n" : "",
+      "  ms: preprocess ", Milliseconds(times.preprocess_us()), ", queue ",
       Milliseconds(times.queue_us()), ", execute ", Milliseconds(times.execute_us()),
       ", postprocess ", Milliseconds(times.postprocess_us()), ", total ",
       Milliseconds(times.total_us()), "\n");
 }
 
-std::string ModelsTable(const v1::ListModelsResponse& response) {
+std::string ModelsTable(const v1::ListModelsResponse& response, bool verbose) {
   std::vector<std::vector<std::string>> rows = {
       {"NAME", "VERSION", "STATE", "TAKES", "INPUTS", "REASON"}};
   for (const v1::ModelVersion& model : response.models()) {
@@ -111,9 +173,11 @@ std::string ModelsTable(const v1::ListModelsResponse& response) {
         });
     const std::string takes = OneLine(absl::StrJoin(model.takes(), ","));
     rows.push_back({OneLine(model.name()), model.version() == 0 ? "-" : VersionText(model),
-                    StateName(model.state()), takes.empty() ? "-" : takes,
-                    inputs.empty() ? "-" : inputs, OneLine(model.reason())});
+                    StateName(model.state()), OrNone(takes), OrNone(inputs),
+                    OneLine(model.reason())});
   }
+  std::string table = Columns(rows, "");
+  if (verbose) table = WithScheduling(table, response);
   std::string notes;
   std::set<std::string> seen;  // A model's notes stand at each of its versions.
   for (const v1::ModelVersion& model : response.models()) {
@@ -122,7 +186,7 @@ std::string ModelsTable(const v1::ListModelsResponse& response) {
       if (seen.insert(line).second) absl::StrAppend(&notes, line, "\n");
     }
   }
-  return absl::StrCat(Columns(rows, ""), notes.empty() ? "" : "\nNotes:\n", notes);
+  return absl::StrCat(table, notes.empty() ? "" : "\nNotes:\n", notes);
 }
 
 std::string StatusTable(const v1::GetServerStatusResponse& response) {
@@ -137,9 +201,9 @@ std::string StatusTable(const v1::GetServerStatusResponse& response) {
        absl::StrCat(response.items_ok(), " answered, ", response.items_failed(), " failed")}};
   for (const v1::ExecutorStatus& executor : response.executors()) {
     rows.push_back({absl::StrCat("executor ", OneLine(executor.name())),
-                    absl::StrCat(executor.threads(), " threads, ", executor.rows_waiting(), " of ",
-                                 executor.rows_waiting_max(), " rows waiting, ",
-                                 executor.rows_run(), " rows run")});
+                    absl::StrCat(executor.threads(), " threads, ", executor.rows_waiting(),
+                                 " rows waiting (at most ", executor.rows_waiting_max(),
+                                 " a model), ", executor.rows_run(), " rows run")});
   }
   return Columns(rows, "");
 }
@@ -152,6 +216,17 @@ std::string ErrorLine(const absl::Status& status, const std::string& about) {
 std::string StateName(v1::VersionState state) {
   const std::string name = v1::VersionState_Name(state);
   return name.empty() ? "UNKNOWN" : std::string(absl::StripPrefix(name, "VERSION_STATE_"));
+}
+
+std::string NonFiniteName(v1::NonFinitePolicy policy) {
+  switch (policy) {
+    case v1::NON_FINITE_POLICY_ERROR:
+      return "error";
+    case v1::NON_FINITE_POLICY_FLAG:
+      return "flag";
+    default:
+      return "unknown";
+  }
 }
 
 }  // namespace torchd

@@ -14,8 +14,9 @@ namespace torchd {
 // of them when `scores`; they are shown as they are instead of in percent.
 std::string ClassifyTable(const InputResult& result, bool scores);
 
-// One line per version, beneath a line of headings.
-std::string ModelsTable(const v1::ListModelsResponse& response);
+// One line per version, beneath a line of headings. `verbose`: and beneath each version how its
+// rows wait and run.
+std::string ModelsTable(const v1::ListModelsResponse& response, bool verbose = false);
 
 std::string StatusTable(const v1::GetServerStatusResponse& response);
 
@@ -25,5 +26,8 @@ std::string ErrorLine(const absl::Status& status, const std::string& about = "")
 
 // "READY"; UNKNOWN for a state this program does not know.
 std::string StateName(v1::VersionState state);
+
+// As model.yaml spells it: "error", "flag"; "unknown" for one this program does not know.
+std::string NonFiniteName(v1::NonFinitePolicy policy);
 
 }  // namespace torchd

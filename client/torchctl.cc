@@ -112,6 +112,7 @@ class ClassifyRun {
     request_.set_version_label(arguments.version_label);
     if (arguments.top_k) request_.set_top_k(*arguments.top_k);
     if (arguments.softmax) request_.set_softmax(*arguments.softmax);
+    request_.set_priority(arguments.priority);
   }
 
   ExitCode Run() {
@@ -218,7 +219,7 @@ ExitCode Models(const Arguments& arguments, Client& client) {
   request.set_model(arguments.model);
   absl::StatusOr<v1::ListModelsResponse> response = client.ListModels(request, arguments.timeout);
   if (!response.ok()) return Failed(response.status());
-  Print(stdout, arguments.json ? ModelsJson(*response) : ModelsTable(*response));
+  Print(stdout, arguments.json ? ModelsJson(*response) : ModelsTable(*response, arguments.verbose));
   return kFine;
 }
 

@@ -36,6 +36,8 @@ class Client {
   Client& operator=(const Client&) = delete;
   ~Client();
 
+  // `timeout` is the deadline that the server sees: what cannot be answered by then is refused
+  // early (RESOURCE_EXHAUSTED). Where requests wait, `request.priority` says who goes first.
   absl::StatusOr<v1::ClassifyResponse> Classify(const v1::ClassifyRequest& request,
                                                 std::chrono::milliseconds timeout);
 

@@ -117,7 +117,7 @@ int Serve(const torchd::ServerConfig& config) {
 
 int main(int argc, char** argv) {
   if (const auto socket = torchd::StartedAsNursery(argc, argv)) {
-    _exit(torchd::ServeTrials(*socket, torchd::TryModel));
+    _exit(torchd::ServeTrials(*socket, torchd::TryModel, torchd::PrepareForTrials));
   }
   const std::vector<std::string> arguments(argv + 1, argv + argc);
   std::vector<std::string> environment;

@@ -4,24 +4,30 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/synchronization/blocking_counter.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "absl/types/span.h"
-#include "server/base/log.h"
 #include "server/base/thread_pool.h"
+#include "server/batching/refusal.h"
 
 namespace torchd {
 namespace {
 
-// Row 0 of each output, without the batch dimension.
-std::vector<TensorView> FirstRows(const std::vector<Tensor>& outputs) {
-  std::vector<TensorView> rows;
-  rows.reserve(outputs.size());
+// Waking a thread takes about as long.
+constexpr Duration kGuestRunMax = std::chrono::microseconds(150);
+
+// Row `row` of each output, without the batch dimension.
+std::vector<TensorView> RowOf(const std::vector<Tensor>& outputs, size_t row) {
+  std::vector<TensorView> views;
+  views.reserve(outputs.size());
   for (const Tensor& output : outputs) {
-    TensorView row = output.View();
-    row.shape.erase(row.shape.begin());
-    rows.push_back(std::move(row));
+    TensorView view = output.View();
+    view.bytes /= static_cast<size_t>(view.shape[0]);
+    view.data = static_cast<const char*>(view.data) + row * view.bytes;
+    view.shape.erase(view.shape.begin());
+    views.push_back(std::move(view));
   }
-  return rows;
+  return views;
 }
 
 }  // namespace
@@ -30,16 +36,17 @@ Executors::Executors(Options options, const Clock& clock)
     : options_(std::move(options)),
       clock_(clock),
       running_since_(static_cast<size_t>(options_.threads)),
-      queue_(options_.queue) {
-  const auto count = static_cast<size_t>(options_.threads);
+      scheduler_(options_.threads) {
   for (auto& since : running_since_) since = kNever;
   {
     absl::MutexLock lock(&mutex_);
-    tasks_.resize(count);
+    rounds_.resize(static_cast<size_t>(options_.threads));
+    states_.resize(static_cast<size_t>(options_.threads), State::kBusy);
   }
-  for (size_t i = 0; i < count; ++i) {
-    threads_.emplace_back([this, i] { Work(i); });
+  for (int i = 0; i < options_.threads; ++i) {
+    threads_.emplace_back([this, i] { Serve(i); });
   }
+  sweeper_ = std::thread([this] { Sweep(); });
 }
 
 Executors::~Executors() {
@@ -47,30 +54,88 @@ Executors::~Executors() {
     absl::MutexLock lock(&mutex_);
     stopping_ = true;
     work_or_stop_.SignalAll();
+    sweep_or_stop_.SignalAll();
   }
   for (std::thread& thread : threads_) thread.join();
+  sweeper_.join();
 }
 
 absl::Status Executors::Submit(std::unique_ptr<Request>&& request) {
-  absl::MutexLock lock(&mutex_);
-  absl::Status pushed = queue_.Push(std::move(request), clock_.Now());
-  if (pushed.ok()) work_or_stop_.Signal();
+  Work work;
+  absl::Status pushed;
+  int lent = -1;
+  {
+    absl::MutexLock lock(&mutex_);
+    const Lane& lane = *request->lane;
+    pushed = scheduler_.Push(std::move(request), clock_.Now(), work.dropped);
+    if (pushed.ok()) lent = Borrow(lane);
+    if (lent >= 0) {
+      work.batch = scheduler_.Next(lent, clock_.Now(), work.dropped);
+    } else if (idle_ > 0) {
+      WakeExecutor();
+    } else {
+      WakeSweeper();
+    }
+  }
+  if (lent >= 0) {
+    RunAsGuest(lent, std::move(work));
+  } else {
+    Answer(work.dropped);
+  }
   return pushed;
 }
 
-void Executors::RunOnEach(const std::function<void()>& task) {
-  absl::BlockingCounter left(static_cast<int>(threads_.size()));
-  {
-    absl::MutexLock lock(&mutex_);
-    for (auto& tasks : tasks_) {
-      tasks.emplace_back([&] {
-        task();
-        left.DecrementCount();
-      });
-    }
-    work_or_stop_.SignalAll();
+int Executors::Borrow(const Lane& lane) {
+  if (!options_.prepare_guest || idle_ == 0 || scheduler_.rows_waiting() > 1) return -1;
+  const Duration run = lane.costs.Typical({}, 1);
+  if (run == Duration(0) || run > kGuestRunMax) return -1;
+  const auto idle = std::find(states_.begin(), states_.end(), State::kIdle);
+  *idle = State::kLent;
+  --idle_;
+  return static_cast<int>(idle - states_.begin());
+}
+
+void Executors::RunAsGuest(int self, Work work) {
+  thread_local bool prepared = false;
+  if (!std::exchange(prepared, true)) options_.prepare_guest();
+  std::atomic<Instant>& running_since = running_since_[static_cast<size_t>(self)];
+  running_since = clock_.Now();
+  Answer(work.dropped);
+  if (!work.batch.rows.empty()) Run(work.batch);
+  running_since = kNever;
+  absl::MutexLock lock(&mutex_);
+  scheduler_.Finished(self);
+  states_[static_cast<size_t>(self)] = State::kIdle;  // Its thread waits, as before.
+  ++idle_;
+  const bool wanted =
+      scheduler_.rows_waiting() > 0 || stopping_ || !rounds_[static_cast<size_t>(self)].empty();
+  if (wanted) work_or_stop_.SignalAll();
+}
+
+int Executors::RunOnEach(const std::function<void()>& task, Duration wait_max) {
+  const absl::Time end = absl::Now() + absl::FromChrono(wait_max);
+  const Instant stuck = clock_.Now() - wait_max;
+  Round round{task};
+  absl::MutexLock lock(&mutex_);
+  for (size_t i = 0; i < rounds_.size(); ++i) {
+    if (running_since_[i].load() < stuck) continue;
+    rounds_[i].push_back(&round);
+    ++round.waiting;
   }
-  left.Wait();
+  work_or_stop_.SignalAll();
+  while (!round.over() && !round_over_.WaitWithDeadline(&mutex_, end)) continue;
+  for (auto& waiting : rounds_) {  // Of those that did not get to it.
+    waiting.erase(std::remove(waiting.begin(), waiting.end(), &round), waiting.end());
+  }
+  while (round.running > 0) round_over_.Wait(&mutex_);
+  return round.done;
+}
+
+void Executors::End(Round& round) {
+  absl::MutexLock lock(&mutex_);
+  --round.running;
+  ++round.done;
+  if (round.over()) round_over_.SignalAll();
 }
 
 int Executors::BusySince(Instant start) const {
@@ -81,66 +146,184 @@ int Executors::BusySince(Instant start) const {
 
 int Executors::rows_waiting() const {
   absl::MutexLock lock(&mutex_);
-  return queue_.rows_waiting();
+  return scheduler_.rows_waiting();
 }
 
-void Executors::Work(size_t self) {
+int Executors::RowsWaiting(const Lane& lane) const {
+  absl::MutexLock lock(&mutex_);
+  return scheduler_.RowsWaiting(lane);
+}
+
+void Executors::WaitForWork(int self) {
+  const Instant hold_end = scheduler_.NextHoldEnd();
+  State& state = states_[static_cast<size_t>(self)];
+  state = State::kIdle;
+  ++idle_;
+  if (hold_end == kNever) {
+    work_or_stop_.Wait(&mutex_);
+  } else {
+    const Duration left = std::max(hold_end - clock_.Now(), Duration(1));
+    work_or_stop_.WaitWithTimeout(&mutex_, absl::FromChrono(left));
+  }
+  while (state == State::kLent) work_or_stop_.Wait(&mutex_);
+  state = State::kBusy;
+  --idle_;
+}
+
+Executors::Work Executors::Take(int self) {
+  Work work;
+  absl::MutexLock lock(&mutex_);
+  auto& rounds = rounds_[static_cast<size_t>(self)];
+  scheduler_.Finished(self);
+  while (true) {
+    if (!rounds.empty()) {
+      work.round = rounds.front();
+      rounds.pop_front();
+      --work.round->waiting;
+      ++work.round->running;
+      scheduler_.SetBusy(self, clock_.Now());
+      return work;
+    }
+    work.batch = scheduler_.Next(self, clock_.Now(), work.dropped);
+    // Whoever waits on, for a turn or for company, may expire meanwhile.
+    if (scheduler_.rows_waiting() > 0) WakeSweeper();
+    if (!work.batch.rows.empty() || !work.dropped.empty()) return work;
+    if (stopping_ && scheduler_.rows_waiting() == 0) {
+      work_or_stop_.SignalAll();  // The others may wait for what this one ran.
+      work.end = true;
+      return work;
+    }
+    WaitForWork(self);
+  }
+}
+
+void Executors::Serve(int self) {
   NameThisThread(absl::StrCat("exec-", options_.device, "-", self));
   options_.prepare_thread();
+  std::atomic<Instant>& running_since = running_since_[static_cast<size_t>(self)];
   while (true) {
-    BatchQueue::Due due;
-    std::function<void()> task;
+    Work work = Take(self);
+    if (work.end) return;
+    if (work.round != nullptr || !work.batch.rows.empty()) running_since = clock_.Now();
+    if (work.round != nullptr) {
+      work.round->task();
+      End(*work.round);
+    }
+    Answer(work.dropped);
+    if (!work.batch.rows.empty()) Run(work.batch);
+    running_since = kNever;
+  }
+}
+
+void Executors::WakeExecutor() {
+  // One whose place is lent would go back to sleep, and nobody else would wake.
+  const bool any_lent = std::count(states_.begin(), states_.end(), State::kLent) > 0;
+  if (any_lent) {
+    work_or_stop_.SignalAll();
+  } else {
+    work_or_stop_.Signal();
+  }
+}
+
+void Executors::WakeSweeper() {
+  if (scheduler_.NextSweepTime() < sweeper_wakes_) sweep_or_stop_.Signal();
+}
+
+// Answers those whose time has come while every executor is busy.
+void Executors::Sweep() {
+  NameThisThread(absl::StrCat("sweep-", options_.device));
+  while (true) {
+    Dropped dropped;
     {
       absl::MutexLock lock(&mutex_);
-      while (queue_.rows_waiting() == 0 && tasks_[self].empty() && !stopping_) {
-        work_or_stop_.Wait(&mutex_);
-      }
-      if (!tasks_[self].empty()) {
-        task = std::move(tasks_[self].front());
-        tasks_[self].pop_front();
-      } else if (queue_.rows_waiting() > 0) {
-        due = queue_.Pop(clock_.Now());
+      if (stopping_) return;
+      const Instant now = clock_.Now();
+      const Instant due = scheduler_.NextSweepTime();
+      if (due <= now) {
+        scheduler_.Sweep(now, dropped);
       } else {
-        return;
+        sweeper_wakes_ = due;
+        sweep_or_stop_.WaitWithTimeout(
+            &mutex_, due == kNever ? absl::InfiniteDuration() : absl::FromChrono(due - now));
+        sweeper_wakes_ = Instant::min();  // Awake: it looks by itself.
       }
     }
-    if (task || due.run != nullptr) running_since_[self] = clock_.Now();
-    if (task) task();
-    DropAll(due);
-    if (due.run != nullptr) Run(*due.run);
-    running_since_[self] = kNever;
+    Answer(dropped);
   }
 }
 
-void Executors::Run(Request& request) {
-  RunTimes times;
-  times.admitted = request.admitted;
+absl::Status Executors::RunRows(Lane& lane, const std::vector<const RowInputs*>& rows,
+                                RunTimes& times, std::vector<Tensor>& outputs) {
   times.started = clock_.Now();
-  times.batch_rows = 1;
-  const RowInputs* row = &request.inputs;
-  std::vector<Tensor> outputs;
-  rows_running_.fetch_add(1, std::memory_order_relaxed);
-  const absl::Status ran = request.model->Run(absl::MakeConstSpan(&row, 1), outputs);
+  absl::Status ran = lane.model.Run(absl::MakeConstSpan(rows), outputs);
   times.finished = clock_.Now();
-  rows_running_.fetch_sub(1, std::memory_order_relaxed);
-  rows_run_.fetch_add(1, std::memory_order_relaxed);
-  request.done(ran, ran.ok() ? FirstRows(outputs) : std::vector<TensorView>(), times);
+  return ran;
 }
 
-void Executors::DropAll(BatchQueue::Due& due) {
-  const Instant now = clock_.Now();
-  const auto drop = [&](Request& request, const absl::Status& why) {
-    RunTimes times;
+void Executors::Run(Batch& batch) {
+  const size_t count = batch.rows.size();
+  std::vector<const RowInputs*> rows;
+  rows.reserve(static_cast<size_t>(batch.bucket));
+  for (const auto& request : batch.rows) rows.push_back(&request->inputs);
+  rows.resize(static_cast<size_t>(batch.bucket), rows.back());  // A padded row's answer is ignored.
+  std::vector<Tensor> outputs;
+  RunTimes times;
+  times.batch_rows = static_cast<int>(count);
+  times.reason = batch.reason;
+  rows_running_.fetch_add(times.batch_rows, std::memory_order_relaxed);
+  const absl::Status ran = RunRows(*batch.lane, rows, times, outputs);
+  rows_running_.fetch_sub(times.batch_rows, std::memory_order_relaxed);
+  rows_run_.fetch_add(times.batch_rows, std::memory_order_relaxed);
+  if (ran.ok()) batch.lane->costs.Add(batch.shape, batch.bucket, times.finished - times.started);
+  if (!ran.ok() && count > 1) return RunOneByOne(batch);
+  for (size_t row = 0; row < count; ++row) {
+    Request& request = *batch.rows[row];
     times.admitted = request.admitted;
+    times.leads = row == 0;
+    request.done(ran, ran.ok() ? RowOf(outputs, row) : std::vector<TensorView>(), times);
+  }
+}
+
+// One row's fault must not cost the others their answers.
+void Executors::RunOneByOne(Batch& batch) {
+  Dropped late;
+  const auto bucket = static_cast<size_t>(batch.lane->options.buckets.front());
+  for (auto& request : batch.rows) {
+    if (request->cancelled != nullptr && request->cancelled->load(std::memory_order_relaxed)) {
+      late.push_back({std::move(request),
+                      absl::CancelledError("the caller cancelled before the row ran by itself")});
+      continue;
+    }
+    if (request->deadline <= clock_.Now()) {
+      late.push_back({std::move(request),
+                      Refused(Refusal::kDeadline,
+                              absl::DeadlineExceededError(
+                                  "the deadline passed while the rows of a failed run were run "
+                                  "one by one"))});
+      continue;
+    }
+    RunTimes times;
+    times.admitted = request->admitted;
+    times.batch_rows = 1;
+    times.reason = Dispatch::kRetry;
+    times.leads = true;
+    std::vector<Tensor> outputs;
+    const std::vector<const RowInputs*> rows(bucket, &request->inputs);
+    const absl::Status ran = RunRows(*batch.lane, rows, times, outputs);
+    request->done(ran, ran.ok() ? RowOf(outputs, 0) : std::vector<TensorView>(), times);
+  }
+  Answer(late);
+}
+
+void Executors::Answer(Dropped& dropped) const {
+  const Instant now = clock_.Now();
+  for (DroppedRequest& one : dropped) {
+    RunTimes times;
+    times.admitted = one.request->admitted;
     times.started = times.finished = now;
-    request.done(why, {}, times);
-  };
-  for (const auto& request : due.expired) {
-    drop(*request, absl::DeadlineExceededError("the deadline passed while the request queued"));
+    one.request->done(one.why, {}, times);
   }
-  for (const auto& request : due.cancelled) {
-    drop(*request, absl::CancelledError("the caller cancelled while the request queued"));
-  }
+  dropped.clear();
 }
 
 }  // namespace torchd

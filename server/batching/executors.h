@@ -1,4 +1,5 @@
-// The threads of one device that run models, and the queue they share. Nothing else runs a model.
+// The threads of one device that run models, and the scheduler they share. Nothing else runs a
+// model.
 //
 // Work-conserving: an idle executor takes a request the moment it is submitted.
 //
@@ -20,8 +21,8 @@
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
 #include "server/base/clock.h"
-#include "server/batching/batch_queue.h"
-#include "server/inference/request.h"
+#include "server/batching/request.h"
+#include "server/batching/scheduler.h"
 
 namespace torchd {
 
@@ -30,23 +31,28 @@ class Executors {
   struct Options {
     std::string device = "cpu";  // Names the threads.
     int threads = 1;             // Executors; each may open an OpenMP team of its own.
-    BatchQueue::Limits queue;
     // Runs first on each executor's thread, before any model: sizes its OpenMP team, flushes
     // denormals.
     std::function<void()> prepare_thread = [] {};
+    // A run shorter than waking a thread is done by whoever submits it, in the place of an executor
+    // that is idle. Runs first on each such thread; empty: never.
+    std::function<void()> prepare_guest = {};
   };
 
   Executors(Options options, const Clock& clock);
   ~Executors();
 
-  // Moves from `request` only when it returns OK. RESOURCE_EXHAUSTED when the queue is full.
+  // Moves from `request` only when it returns OK. Refuses as Scheduler::Push() says.
   absl::Status Submit(std::unique_ptr<Request>&& request) ABSL_LOCKS_EXCLUDED(mutex_);
 
   // Runs `task` once on each executor's thread, between requests, and returns when all have:
-  // warming up. Must not be called on an executor's thread.
-  void RunOnEach(const std::function<void()>& task) ABSL_LOCKS_EXCLUDED(mutex_);
+  // warming up. Leaves out those whose present run takes longer than `wait_max`. Returns how many
+  // ran it. Must not be called on an executor's thread.
+  int RunOnEach(const std::function<void()>& task, Duration wait_max = std::chrono::hours(24))
+      ABSL_LOCKS_EXCLUDED(mutex_);
 
   int rows_waiting() const ABSL_LOCKS_EXCLUDED(mutex_);
+  int RowsWaiting(const Lane& lane) const ABSL_LOCKS_EXCLUDED(mutex_);
   // Executors whose present run began before `start`.
   int BusySince(Instant start) const;
 
@@ -55,9 +61,38 @@ class Executors {
   const Options& options() const { return options_; }
 
  private:
-  void Work(size_t self) ABSL_LOCKS_EXCLUDED(mutex_);
-  void Run(Request& request);
-  void DropAll(BatchQueue::Due& due);
+  // One RunOnEach().
+  struct Round {
+    const std::function<void()>& task;
+    int waiting = 0;  // Executors that have not begun it.
+    int running = 0;
+    int done = 0;
+
+    bool over() const { return waiting == 0 && running == 0; }
+  };
+  struct Work {
+    Round* round = nullptr;
+    Batch batch;
+    Dropped dropped;
+    bool end = false;
+  };
+
+  // The executor whose place the caller takes; -1: none.
+  int Borrow(const Lane& lane) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void RunAsGuest(int self, Work work) ABSL_LOCKS_EXCLUDED(mutex_);
+  void Serve(int self) ABSL_LOCKS_EXCLUDED(mutex_);
+  Work Take(int self) ABSL_LOCKS_EXCLUDED(mutex_);
+  void End(Round& round) ABSL_LOCKS_EXCLUDED(mutex_);
+  void WaitForWork(int self) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void WakeExecutor() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void WakeSweeper() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Sweep() ABSL_LOCKS_EXCLUDED(mutex_);
+
+  void Run(Batch& batch);
+  void RunOneByOne(Batch& batch);
+  absl::Status RunRows(Lane& lane, const std::vector<const RowInputs*>& rows, RunTimes& times,
+                       std::vector<Tensor>& outputs);
+  void Answer(Dropped& dropped) const;
 
   const Options options_;
   const Clock& clock_;
@@ -68,10 +103,17 @@ class Executors {
 
   mutable absl::Mutex mutex_;
   absl::CondVar work_or_stop_;
-  BatchQueue queue_ ABSL_GUARDED_BY(mutex_);
-  std::vector<std::deque<std::function<void()>>> tasks_ ABSL_GUARDED_BY(mutex_);  // Per executor.
+  absl::CondVar sweep_or_stop_;
+  absl::CondVar round_over_;
+  Scheduler scheduler_ ABSL_GUARDED_BY(mutex_);
+  std::vector<std::deque<Round*>> rounds_ ABSL_GUARDED_BY(mutex_);  // Per executor.
+  enum class State { kBusy, kIdle, kLent };  // kLent: a guest runs in its place.
+  std::vector<State> states_ ABSL_GUARDED_BY(mutex_);
+  int idle_ ABSL_GUARDED_BY(mutex_) = 0;  // Of the states.
+  Instant sweeper_wakes_ ABSL_GUARDED_BY(mutex_) = kNever;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   std::vector<std::thread> threads_;
+  std::thread sweeper_;
 };
 
 }  // namespace torchd

@@ -1,17 +1,24 @@
 #include "server/classify/classifier.h"
 
+#include <algorithm>
 #include <atomic>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "server/base/status_macros.h"
+#include "server/batching/refusal.h"
 #include "server/classify/check.h"
 #include "server/inference/top_k.h"
 
 namespace torchd {
 namespace {
 
+constexpr Duration kQueueRetry = std::chrono::milliseconds(20);
+constexpr Duration kMemoryRetry = std::chrono::milliseconds(50);
+
+// What the model does not take says so by its code alone.
 Refusal RefusalOf(const absl::Status& status) {
+  if (const auto why = RefusalIn(status)) return *why;
   switch (status.code()) {
     case absl::StatusCode::kNotFound:
       return Refusal::kUnknownModel;
@@ -31,8 +38,10 @@ Refusal RefusalOf(const absl::Status& status) {
 // Shared by the items still under way; the last one to finish completes the call.
 class Classifier::Flight : public std::enable_shared_from_this<Flight> {
  public:
-  Flight(const Parts& parts, ClassifyCall call, ModelHandle servable, int top_k, Done done)
+  Flight(const Parts& parts, std::atomic<int64_t>& in_flight_bytes, ClassifyCall call,
+         ModelHandle servable, int top_k, Done done)
       : parts_(parts),
+        in_flight_bytes_(in_flight_bytes),
         call_(std::move(call)),
         servable_(std::move(servable)),
         top_k_(top_k),
@@ -41,11 +50,18 @@ class Classifier::Flight : public std::enable_shared_from_this<Flight> {
         left_(call_.items.size()),
         done_(std::move(done)) {}
 
+  ~Flight() { in_flight_bytes_.fetch_sub(call_.bytes, std::memory_order_relaxed); }
+
   void Start() {
     // Once the last item is under way the completion may run at any moment; `self` keeps the loop's
     // own members alive.
     const auto self = shared_from_this();
     for (size_t i = 0; i < items_.size(); ++i) StartItem(i);
+  }
+
+  void RefuseAll(const absl::Status& why) {
+    const auto self = shared_from_this();
+    for (size_t i = 0; i < items_.size(); ++i) Refuse(i, why);
   }
 
  private:
@@ -65,7 +81,7 @@ class Classifier::Flight : public std::enable_shared_from_this<Flight> {
     const absl::Status takes = CheckTakes(item);
     if (!takes.ok()) return Refuse(i, takes);
     if (!parts_.preprocessing.Submit([self = shared_from_this(), i] { self->Prepare(i); })) {
-      Refuse(i, absl::ResourceExhaustedError("the preprocessing queue is full"));
+      Refuse(i, Overloaded(Refusal::kQueueFull, "the preprocessing queue is full", kQueueRetry));
     }
   }
 
@@ -109,9 +125,11 @@ class Classifier::Flight : public std::enable_shared_from_this<Flight> {
 
   void SubmitRow(size_t i, RowInputs row) {
     auto request = std::make_unique<Request>();
-    request->model = servable_->model.get();
+    request->lane = servable_->lane.get();
     request->inputs = std::move(row);
     request->deadline = call_.deadline;
+    request->priority = call_.priority;
+    request->client = call_.client;
     request->cancelled = call_.cancelled;
     request->done = [self = shared_from_this(), i](
                         const absl::Status& status, const std::vector<TensorView>& outputs,
@@ -134,8 +152,11 @@ class Classifier::Flight : public std::enable_shared_from_this<Flight> {
     servable_->metrics.queue.Observe(answer.times.queue);
     if (times.batch_rows > 0) {
       servable_->metrics.execute.Observe(answer.times.execute);
-      servable_->metrics.batch_rows.Observe(times.batch_rows);
-    } else if (status.code() == absl::StatusCode::kDeadlineExceeded) {
+      if (times.leads) {
+        servable_->metrics.batch_rows.Observe(times.batch_rows);
+        servable_->metrics.runs(times.reason).Add();
+      }
+    } else if (RefusalIn(status)) {
       return Refuse(i, status);
     }
     absl::Status made = status;
@@ -155,11 +176,14 @@ class Classifier::Flight : public std::enable_shared_from_this<Flight> {
           "the model gave ", Name(scores.type), " ", ShapeText(scores.shape), " for these inputs; ",
           "expected ", ShapeText(servable_->model->signature().outputs[0].shape)));
     }
-    TORCHD_ASSIGN_OR_RETURN(
-        const std::vector<ScoredClass> top,
-        TopK({static_cast<const float*>(scores.data), classes}, top_k_, softmax_));
-    answer.classes.reserve(top.size());
-    for (const ScoredClass& scored : top) {
+    const absl::Span<const float> row(static_cast<const float*>(scores.data), classes);
+    answer.non_finite = !AllFinite(row);
+    if (answer.non_finite && servable_->config.non_finite == NonFinite::kError) {
+      return absl::InternalError(
+          "the model's answer holds scores that are not numbers (NaN or infinite)");
+    }
+    answer.classes.reserve(static_cast<size_t>(top_k_));
+    for (const ScoredClass& scored : TopK(row, top_k_, softmax_)) {
       const auto index = static_cast<size_t>(scored.index);
       const bool labelled = index < servable_->labels.size();
       answer.classes.push_back(
@@ -190,6 +214,7 @@ class Classifier::Flight : public std::enable_shared_from_this<Flight> {
   }
 
   const Parts parts_;
+  std::atomic<int64_t>& in_flight_bytes_;
   const ClassifyCall call_;
   const ModelHandle servable_;
   const int top_k_;
@@ -200,6 +225,7 @@ class Classifier::Flight : public std::enable_shared_from_this<Flight> {
 };
 
 void Classifier::Start(ClassifyCall call, Done done) {
+  const int64_t bytes = call.bytes;
   const auto refuse = [&](const absl::Status& status) {
     parts_.metrics.refused(RefusalOf(status)).Add();
     done({status, nullptr, {}});
@@ -210,8 +236,21 @@ void Classifier::Start(ClassifyCall call, Done done) {
   if (!servable.ok()) return refuse(servable.status());
   const auto top_k = ChooseTopK(call.top_k, (*servable)->model->signature());
   if (!top_k.ok()) return refuse(top_k.status());
-  std::make_shared<Flight>(parts_, std::move(call), *std::move(servable), *top_k, std::move(done))
-      ->Start();
+  const int timeout_ms = (*servable)->config.timeout_ms;
+  if (timeout_ms > 0) {
+    call.deadline = std::min(call.deadline, call.arrival + std::chrono::milliseconds(timeout_ms));
+  }
+  const int64_t in_flight = in_flight_bytes_.fetch_add(call.bytes, std::memory_order_relaxed);
+  auto flight = std::make_shared<Flight>(parts_, in_flight_bytes_, std::move(call),
+                                         *std::move(servable), *top_k, std::move(done));
+  if (in_flight > 0 && in_flight + bytes > parts_.in_flight_bytes_max) {
+    return flight->RefuseAll(Overloaded(
+        Refusal::kMemory,
+        absl::StrCat("the requests in the server hold ", in_flight >> 20, " MiB, and this one ",
+                     bytes >> 10, " KiB; in_flight_mb_max is ", parts_.in_flight_bytes_max >> 20),
+        kMemoryRetry));
+  }
+  flight->Start();
 }
 
 }  // namespace torchd

@@ -5,6 +5,8 @@
 // Ownership: borrows registry, executors, pool, metrics and clock; all outlive the last completion.
 #pragma once
 
+#include <atomic>
+#include <cstdint>
 #include <memory>
 #include <vector>
 
@@ -33,6 +35,7 @@ class Classifier {
     ThreadPool& preprocessing;
     ServerMetrics& metrics;
     const Clock& clock;
+    int64_t in_flight_bytes_max = int64_t{1} << 30;  // Of calls between Start() and completion.
   };
   using Done = absl::AnyInvocable<void(ClassifyAnswer)>;
 
@@ -46,6 +49,7 @@ class Classifier {
   class Flight;  // One call between Start() and its completion.
 
   const Parts parts_;
+  std::atomic<int64_t> in_flight_bytes_{0};
 };
 
 }  // namespace torchd

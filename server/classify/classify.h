@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "server/base/clock.h"
+#include "server/batching/request.h"
 #include "server/inference/tensor.h"
 
 namespace torchd {
@@ -46,6 +47,9 @@ struct ClassifyCall {
   std::optional<bool> softmax;
   Instant arrival;
   Instant deadline = kNever;
+  Priority priority = Priority::kNormal;
+  uint64_t client = 0;  // Who calls; the same number for the same caller.
+  int64_t bytes = 0;    // Of the wire message.
   const std::atomic<bool>* cancelled = nullptr;
 };
 
@@ -66,6 +70,7 @@ struct StageDurations {
 struct ItemAnswer {
   absl::Status status;
   std::vector<ClassAnswer> classes;
+  bool non_finite = false;  // Scores that are NaN or infinite were left out.
   StageDurations times;
 };
 

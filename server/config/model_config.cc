@@ -156,6 +156,20 @@ absl::Status ReadImage(const YamlPlace& place, ModelConfig& config) {
   return ReadMapping(place, absl::Span<const YamlField<ImageConfig>>(kImageFields), image);
 }
 
+absl::Status ReadLengths(const YamlPlace& place, std::vector<int>& lengths) {
+  constexpr size_t kLengthsMax = 64;
+  if (!IsList(place.node) || place.node.items.size() > kLengthsMax) {
+    return Wrong(place, absl::StrCat("a list of 0..", kLengthsMax, " ascending lengths"));
+  }
+  lengths.clear();
+  for (size_t i = 0; i < place.node.items.size(); ++i) {
+    const YamlPlace item = {place.node.items[i], absl::StrCat(place.path, "[", i, "]")};
+    const int least = lengths.empty() ? 1 : lengths.back() + 1;
+    TORCHD_RETURN_IF_ERROR(ReadInt(item, {least, 8192}, lengths.emplace_back()));
+  }
+  return absl::OkStatus();
+}
+
 constexpr YamlField<TextConfig> kTextFields[] = {
     {"vocabulary",
      [](const YamlPlace& place, TextConfig& text) { return ReadFileName(place, text.vocabulary); }},
@@ -165,7 +179,37 @@ constexpr YamlField<TextConfig> kTextFields[] = {
      [](const YamlPlace& place, TextConfig& text) {
        return ReadInt(place, {2, 8192}, text.tokens_max);
      }},
+    {"lengths",
+     [](const YamlPlace& place, TextConfig& text) { return ReadLengths(place, text.lengths); }},
 };
+
+// --- The queue. ---
+
+constexpr YamlField<QueueConfig> kQueueFields[] = {
+    {"rows_waiting_max",
+     [](const YamlPlace& place, QueueConfig& queue) {
+       return ReadInt(place, {1, kRowsWaitingMax}, queue.rows_waiting_max);
+     }},
+    {"delay_us_max",
+     [](const YamlPlace& place, QueueConfig& queue) {
+       return ReadInt(place, {0, kDelayUsMax}, queue.delay_us_max);
+     }},
+    {"executors_max",
+     [](const YamlPlace& place, QueueConfig& queue) {
+       return ReadInt(place, {1, 64}, queue.executors_max);
+     }},
+    {"ageing_ms",
+     [](const YamlPlace& place, QueueConfig& queue) {
+       return ReadInt(place, {0, 600'000}, queue.ageing_ms);
+     }},
+};
+
+absl::Status ReadNonFinite(const YamlPlace& place, NonFinite& target) {
+  using Entry = std::pair<absl::string_view, NonFinite>;
+  constexpr std::array<Entry, 2> kKnown = {Entry{"error", NonFinite::kError},
+                                           Entry{"flag", NonFinite::kFlag}};
+  return ReadOneOf(place, kKnown, target);
+}
 
 // --- Versions. ---
 
@@ -251,6 +295,17 @@ constexpr YamlField<ModelConfig> kModelFields[] = {
      [](const YamlPlace& place, ModelConfig& config) {
        return ReadInt(place, {1, kRowsPerBatchMax}, config.rows_per_batch_max);
      }},
+    {"queue",
+     [](const YamlPlace& place, ModelConfig& config) {
+       return ReadMapping(place, absl::Span<const YamlField<QueueConfig>>(kQueueFields),
+                          config.queue);
+     }},
+    {"timeout_ms",
+     [](const YamlPlace& place, ModelConfig& config) {
+       return ReadInt(place, {0, kTimeoutMsMax}, config.timeout_ms);
+     }},
+    {"non_finite", [](const YamlPlace& place,
+                      ModelConfig& config) { return ReadNonFinite(place, config.non_finite); }},
     {"versions",
      [](const YamlPlace& place, ModelConfig& config) { return ReadVersions(place, config); }},
     {"version_labels",

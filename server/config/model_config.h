@@ -21,6 +21,9 @@ inline constexpr size_t kDimensionsMax = 8;
 inline constexpr int64_t kElementsMax = int64_t{1} << 31;
 inline constexpr int kRowsPerBatchMax = 1024;
 inline constexpr size_t kVersionLabelsMax = 64;
+inline constexpr int kRowsWaitingMax = 1'000'000;
+inline constexpr int kDelayUsMax = 10'000'000;
+inline constexpr int kTimeoutMsMax = 3'600'000;
 
 // One input or output, without the batch dimension.
 struct TensorConfig {
@@ -47,7 +50,21 @@ struct TextConfig {
   std::string vocabulary = "vocab.txt";  // File beside model.yaml, one word piece a line.
   bool lowercase = true;                 // Also strips accents, as the uncased models want.
   int tokens_max = 512;                  // Longer texts are truncated.
+  // Texts are padded to the next of these, ascending, so that those of about one length share a
+  // run; longer ones, and all where the model takes no attention_mask, stay as they are.
+  std::vector<int> lengths = {16, 32, 64, 128, 256, 512};
 };
+
+// How rows wait for an executor.
+struct QueueConfig {
+  int rows_waiting_max = 0;  // 1..kRowsWaitingMax; 0: not said, so the server decides.
+  int delay_us_max = 0;      // 0..kDelayUsMax: an idle executor waits so long for company.
+  int executors_max = 0;     // 1..64 that run it at once; 0: all.
+  int ageing_ms = 1000;      // 0..600'000: then a row goes before newer ones a priority above.
+};
+
+// What becomes of an answer with scores that are NaN or infinite.
+enum class NonFinite { kError, kFlag };
 
 struct ModelConfig {
   std::vector<TensorConfig> inputs;   // Empty: from `image:` or `text:`, else asked of the model.
@@ -57,9 +74,13 @@ struct ModelConfig {
   std::optional<TextConfig> text;
   // Rows that the model takes in one run, 1..kRowsPerBatchMax; 0: not said, so the server decides.
   int rows_per_batch_max = 0;
+  QueueConfig queue;
+  int timeout_ms = 0;  // 0..kTimeoutMsMax, of a request without an earlier deadline; 0: none.
+  NonFinite non_finite = NonFinite::kError;
   // What clients call the outputs, in the model's order; "" for one without a name. Empty: not
   // said. Only config.pbtxt says it.
   std::vector<std::string> output_names;
+  std::map<std::string, std::vector<int64_t>> output_shapes;  // By name, as far as they are said.
   std::optional<VersionPolicy> version_policy;    // Unset: not said, so the server decides.
   std::map<std::string, int64_t> version_labels;  // "stable" -> 3.
 };

@@ -21,7 +21,9 @@ struct ServerConfig {
   std::string log_format = "text";              // text, json.
   int cpu_executors = 1;                        // 1..64.
   int threads_per_executor = 0;                 // OpenMP threads; 0: all cores / executors.
-  int rows_waiting_max = 256;                   // 1..1'000'000, per device; beyond: refused.
+  int rows_per_batch_max = 8;                   // 1..1024, where a model does not say.
+  int rows_waiting_max = 256;                   // 1..1'000'000, likewise; beyond: refused.
+  int in_flight_mb_max = 1024;                  // 1..1'048'576, of inputs; beyond: refused.
   int preprocess_threads = 0;                   // 0: as many as cores; at most 256.
   std::string model_control = "fixed";          // fixed, watch, explicit: who says what loads.
   std::string ready_when = "loaded";            // loaded, all_ready: what /readyz and "" wait for.
@@ -37,6 +39,7 @@ struct ServerConfig {
   int message_bytes_max = 64 * 1024 * 1024;     // 1024..1 GiB-1, of one gRPC message.
   int image_megapixels_max = 40;                // 1..1000.
   int warmup_runs = 4;                          // 0..100 at least, before a version turns ready.
+  int warmup_ms_max = 10'000;                   // 0..3'600'000, to measure batches and lengths.
   int drain_delay_ms = 0;                       // 0..600'000: NOT_SERVING but still answering.
   int drain_limit_ms = 30'000;                  // 0..600'000: then what is left is abandoned.
 };

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "server/config/text_proto.h"
+#include "server/config/triton_batching.h"
 #include "server/config/triton_fields.h"
 #include "server/config/triton_tensors.h"
 #include "server/config/yaml_reader.h"
@@ -188,18 +189,6 @@ absl::Status TakeParameter(const TextPlace& place, Draft& /*draft*/) {
 
 // --- The messages of which no field is honoured, or few. ---
 
-constexpr TextRule<Draft> kDynamicBatchingRules[] = {
-    {"preferred_batch_size", Often::kRepeated, nullptr,
-     "a batch is what waits, up to max_batch_size"},
-    {"max_queue_delay_microseconds", Often::kOnce, nullptr, "requests never wait for company"},
-    {"preserve_ordering", Often::kOnce, nullptr, "an answer leaves when it is ready"},
-    {"priority_levels", Often::kOnce, nullptr, "no request overtakes another"},
-    {"default_priority_level", Often::kOnce, nullptr, "no request overtakes another"},
-    {"default_queue_policy", Often::kOnce, nullptr,
-     "see rows_waiting_max in torchd's settings; clients set the deadlines"},
-    {"priority_queue_policy", Often::kRepeated, nullptr, "no request overtakes another"},
-};
-
 constexpr TextRule<Draft> kTransactionRules[] = {
     {"decoupled", Often::kOnce, RefuseDecoupled},
 };
@@ -233,7 +222,7 @@ constexpr TextRule<Draft> kModelRules[] = {
      }},
     {"dynamic_batching", Often::kOnce,
      [](const TextPlace& place, Draft& draft) {
-       return TakeMessage(place, absl::Span<const TextRule<Draft>>(kDynamicBatchingRules), draft);
+       return TakeDynamicBatching(place, draft.config.model);
      }},
     {"model_transaction_policy", Often::kOnce,
      [](const TextPlace& place, Draft& draft) {
@@ -247,7 +236,8 @@ constexpr TextRule<Draft> kModelRules[] = {
     {"sequence_batching", Often::kOnce, RefuseSequences},
     {"ensemble_scheduling", Often::kOnce, RefuseEnsemble},
     {"instance_group", Often::kRepeated, nullptr,
-     "executors belong to the device; see cpu_executors in torchd's settings"},
+     "executors belong to the device: see cpu_executors in torchd's settings and "
+     "queue.executors_max in model.yaml"},
     {"model_warmup", Often::kRepeated, nullptr,
      "torchd makes its own requests; see warmup_runs in its settings"},
     {"optimization", Often::kOnce, nullptr, kSetByDaemon},
@@ -268,8 +258,10 @@ absl::StatusOr<TritonConfig> PutTogether(Draft draft, NotHonoured& not_honoured)
   config.model.rows_per_batch_max =
       batches ? static_cast<int>(std::min<int64_t>(draft.max_batch_size, kRowsPerBatchMax)) : 1;
   config.inputs_have_indices = !draft.inputs.empty() && HaveIndices(draft.inputs);
-  TORCHD_ASSIGN_OR_RETURN(config.model.inputs, InputsOf(std::move(draft.inputs), !batches));
-  TORCHD_RETURN_IF_ERROR(TakeOutputsOver(std::move(draft.outputs), not_honoured, config.model));
+  TORCHD_ASSIGN_OR_RETURN(config.model.inputs,
+                          InputsOf(std::move(draft.inputs), !batches, not_honoured));
+  TORCHD_RETURN_IF_ERROR(
+      TakeOutputsOver(std::move(draft.outputs), !batches, not_honoured, config.model));
   config.not_honoured = not_honoured.TakeLines();
   return std::move(config);
 }

@@ -1,5 +1,5 @@
 // How the fields of config.pbtxt are taken: a table per message says which are read, and why the
-// others are not honoured. Only triton_config.cc includes it.
+// others are not honoured. Only triton_*.cc include it.
 #pragma once
 
 #include <algorithm>

@@ -36,7 +36,26 @@ absl::Status TakeReshape(const TextPlace& place, TritonTensor& tensor) {
                      tensor.reshape.emplace());
 }
 
-absl::Status TakeFormat(const TextPlace& place) {
+// Of Triton's model_config.proto, by number: protobuf's text takes either.
+constexpr absl::string_view kFormats[] = {"FORMAT_NONE", "FORMAT_NHWC", "FORMAT_NCHW"};
+constexpr absl::string_view kDataTypes[] = {
+    "TYPE_INVALID", "TYPE_BOOL", "TYPE_UINT8", "TYPE_UINT16", "TYPE_UINT32",
+    "TYPE_UINT64",  "TYPE_INT8", "TYPE_INT16", "TYPE_INT32",  "TYPE_INT64",
+    "TYPE_FP16",    "TYPE_FP32", "TYPE_FP64",  "TYPE_STRING", "TYPE_BF16"};
+
+// As if the value were spelled out where it is the number of one of `names`.
+TextField Spelled(const TextField& field, absl::Span<const absl::string_view> names) {
+  TextField spelled = field;
+  const std::optional<int64_t> number = IntegerOf(field);
+  if (!number || *number < 0 || *number >= static_cast<int64_t>(names.size())) return spelled;
+  spelled.kind = TextField::Kind::kIdentifier;
+  spelled.text = std::string(names[*number]);
+  return spelled;
+}
+
+absl::Status TakeFormat(const TextPlace& written) {
+  const TextField field = Spelled(written.field, kFormats);
+  const TextPlace place = {field, written.path, written.not_honoured};
   using Entry = std::pair<absl::string_view, bool>;
   constexpr std::array<Entry, 3> kKnown = {Entry{"FORMAT_NONE", false}, Entry{"FORMAT_NHWC", true},
                                            Entry{"FORMAT_NCHW", true}};
@@ -49,14 +68,18 @@ absl::Status TakeFormat(const TextPlace& place) {
   return absl::OkStatus();
 }
 
-absl::Status TakeInputType(const TextPlace& place, TritonTensor& input) {
+absl::Status TakeInputType(const TextPlace& written, TritonTensor& input) {
+  const TextField field = Spelled(written.field, kDataTypes);
+  const TextPlace place = {field, written.path, written.not_honoured};
   using Entry = std::pair<absl::string_view, std::string>;
   const std::array<Entry, 4> known = {Entry{"TYPE_UINT8", "uint8"}, Entry{"TYPE_INT32", "int32"},
                                       Entry{"TYPE_INT64", "int64"}, Entry{"TYPE_FP32", "float32"}};
   return TakeOneOf(place, known, input.data_type);
 }
 
-absl::Status TakeOutputType(const TextPlace& place, TritonTensor& output) {
+absl::Status TakeOutputType(const TextPlace& written, TritonTensor& output) {
+  const TextField field = Spelled(written.field, kDataTypes);
+  const TextPlace place = {field, written.path, written.not_honoured};
   constexpr absl::string_view kTypes[] = {"TYPE_FP32",   "TYPE_FP16",  "TYPE_FP64",   "TYPE_BF16",
                                           "TYPE_BOOL",   "TYPE_UINT8", "TYPE_UINT16", "TYPE_UINT32",
                                           "TYPE_UINT64", "TYPE_INT8",  "TYPE_INT16",  "TYPE_INT32",
@@ -105,17 +128,6 @@ constexpr TextRule<TritonTensor> kOutputRules[] = {
     {"is_non_linear_format_io", Often::kOnce, nullptr, "it is answered as any other output"},
 };
 
-// A reshape to the very dims changes nothing.
-void NoteReshape(const TritonTensor& tensor, NotHonoured& not_honoured) {
-  if (!tensor.reshape) return;
-  const bool same = std::equal(tensor.reshape->begin(), tensor.reshape->end(), tensor.dims.begin(),
-                               tensor.dims.end(),
-                               [](const auto& a, const auto& b) { return a.value == b.value; });
-  if (same) return;
-  not_honoured.Add(tensor.path + ".reshape", tensor.reshape_line,
-                   "the tensor keeps the shape that dims say");
-}
-
 absl::Status TakeTensor(const TextPlace& place, absl::Span<const TextRule<TritonTensor>> rules,
                         std::vector<TritonTensor>& tensors) {
   if (tensors.size() == kInputsMax) {
@@ -137,7 +149,6 @@ absl::Status TakeTensor(const TextPlace& place, absl::Span<const TextRule<Triton
     return PbtxtError(tensor.line, absl::StrCat(tensor.path, ".name is ", Quoted(tensor.name),
                                                 ", expected a name that ", other.path, " has not"));
   }
-  NoteReshape(tensor, place.not_honoured);
   tensors.push_back(std::move(tensor));
   return absl::OkStatus();
 }
@@ -174,21 +185,25 @@ absl::Status SortByIndex(size_t indices, std::vector<TritonTensor>& tensors) {
   return absl::OkStatus();
 }
 
-// The shape of one row.
+// The shape of one row as the model has it: after an input's reshape, before an output's.
 absl::StatusOr<std::vector<int64_t>> ShapeOf(const TritonTensor& tensor, bool dims_have_batch) {
+  const std::vector<TritonTensor::Size>& sizes = tensor.reshape ? *tensor.reshape : tensor.dims;
+  const absl::string_view field = tensor.reshape ? ".reshape.shape" : ".dims";
   const auto wrong = [&](size_t i, absl::string_view expected) {
-    return PbtxtError(tensor.dims[i].line,
-                      absl::StrCat(tensor.path, ".dims[", i, "] is ", tensor.dims[i].value,
-                                   ", expected ", expected));
+    return PbtxtError(sizes[i].line, absl::StrCat(tensor.path, field, "[", i, "] is ",
+                                                  sizes[i].value, ", expected ", expected));
   };
-  const size_t first = dims_have_batch ? 1 : 0;
-  if (dims_have_batch && tensor.dims[0].value != 1 && tensor.dims[0].value != -1) {
+  if (dims_have_batch && sizes.empty()) {
+    return PbtxtError(tensor.reshape_line,
+                      absl::StrCat(tensor.path, ".reshape has no batch dimension"));
+  }
+  if (dims_have_batch && sizes[0].value != 1 && sizes[0].value != -1) {
     return wrong(0, "1 or -1: with max_batch_size 0 or none, dims begin with the batch dimension");
   }
   std::vector<int64_t> shape;
   int64_t elements = 1;
-  for (size_t i = first; i < tensor.dims.size(); ++i) {
-    const int64_t size = tensor.dims[i].value;
+  for (size_t i = dims_have_batch ? 1 : 0; i < sizes.size(); ++i) {
+    const int64_t size = sizes[i].value;
     if (shape.size() == kDimensionsMax) {
       return wrong(i, absl::StrCat("at most ", kDimensionsMax, " without the batch dimension"));
     }
@@ -200,6 +215,21 @@ absl::StatusOr<std::vector<int64_t>> ShapeOf(const TritonTensor& tensor, bool di
     elements *= size;
   }
   return shape;
+}
+
+// Clients see the model's own shape. Where dims show them the same, with or without the batch
+// dimension, a reshape changes nothing.
+void NoteReshape(const TritonTensor& tensor, const std::vector<int64_t>& shape,
+                 absl::string_view clients, NotHonoured& not_honoured) {
+  if (!tensor.reshape) return;
+  std::vector<int64_t> dims;
+  for (const TritonTensor::Size& size : tensor.dims) dims.push_back(size.value);
+  const bool batch_first = !dims.empty() && (dims[0] == 1 || dims[0] == -1);
+  if (dims == shape) return;
+  if (batch_first && std::equal(dims.begin() + 1, dims.end(), shape.begin(), shape.end())) return;
+  not_honoured.Add(
+      tensor.path + ".reshape", tensor.reshape_line,
+      absl::StrCat(clients, " the model's own shape, [", absl::StrJoin(shape, ","), "]"));
 }
 
 }  // namespace
@@ -218,18 +248,20 @@ bool HaveIndices(const std::vector<TritonTensor>& tensors) {
 }
 
 absl::StatusOr<std::vector<TensorConfig>> InputsOf(std::vector<TritonTensor> tensors,
-                                                   bool dims_have_batch) {
+                                                   bool dims_have_batch,
+                                                   NotHonoured& not_honoured) {
   TORCHD_RETURN_IF_ERROR(SortByIndex(tensors.size(), tensors));
   std::vector<TensorConfig> inputs;
   for (const TritonTensor& tensor : tensors) {
     TORCHD_ASSIGN_OR_RETURN(std::vector<int64_t> shape, ShapeOf(tensor, dims_have_batch));
+    NoteReshape(tensor, shape, "clients send", not_honoured);
     inputs.push_back({tensor.name, tensor.data_type, std::move(shape)});
   }
   return inputs;
 }
 
-absl::Status TakeOutputsOver(std::vector<TritonTensor> tensors, NotHonoured& not_honoured,
-                             ModelConfig& config) {
+absl::Status TakeOutputsOver(std::vector<TritonTensor> tensors, bool dims_have_batch,
+                             NotHonoured& not_honoured, ModelConfig& config) {
   TORCHD_RETURN_IF_ERROR(SortByIndex(kInputsMax, tensors));
   const bool indexed = HaveIndices(tensors);
   for (const TritonTensor& tensor : tensors) {
@@ -237,6 +269,12 @@ absl::Status TakeOutputsOver(std::vector<TritonTensor> tensors, NotHonoured& not
     if (indexed) config.output_names.resize(*IndexOf(tensor.name));
     const bool first = config.output_names.empty();
     config.output_names.push_back(tensor.name);
+    // What is wrong with it costs the comparison with the model, no more: nothing depends on it.
+    const auto shape = ShapeOf(tensor, dims_have_batch);
+    if (shape.ok()) {
+      NoteReshape(tensor, *shape, "clients get", not_honoured);
+      config.output_shapes[tensor.name] = *shape;
+    }
     if (tensor.label_filename.empty()) continue;
     if (first) {
       config.labels = tensor.label_filename;

@@ -41,10 +41,11 @@ bool HaveIndices(const std::vector<TritonTensor>& tensors);
 // In the order of the indices, without gaps, or of the text. `dims_have_batch`: the first of dims
 // is the batch dimension, which is dropped.
 absl::StatusOr<std::vector<TensorConfig>> InputsOf(std::vector<TritonTensor> tensors,
-                                                   bool dims_have_batch);
+                                                   bool dims_have_batch, NotHonoured& not_honoured);
 
-// Sets `output_names`, and `labels` where the first output names a file of them.
-absl::Status TakeOutputsOver(std::vector<TritonTensor> tensors, NotHonoured& not_honoured,
-                             ModelConfig& config);
+// Sets `output_names` and `output_shapes`, and `labels` where the first output names a file of
+// them.
+absl::Status TakeOutputsOver(std::vector<TritonTensor> tensors, bool dims_have_batch,
+                             NotHonoured& not_honoured, ModelConfig& config);
 
 }  // namespace torchd

@@ -8,17 +8,21 @@
 #include <thread>
 #include <utility>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/memory/memory.h"
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
 #include "absl/types/span.h"
 #include "server/base/clock.h"
 #include "server/base/log.h"
+#include "server/base/scratch_folder.h"
 #include "server/base/status_macros.h"
 #include "server/base/thread_pool.h"
 #include "server/batching/executors.h"
 #include "server/classify/classifier.h"
 #include "server/daemon/address_file.h"
 #include "server/daemon/model_trial.h"
+#include "server/daemon/options.h"
 #include "server/daemon/warm_up.h"
 #include "server/daemon/watcher.h"
 #include "server/execution/load_model.h"
@@ -27,6 +31,7 @@
 #include "server/metrics/server_metrics.h"
 #include "server/registry/control.h"
 #include "server/registry/registry.h"
+#include "server/registry/repository_source.h"
 #include "server/rpc/admin_service.h"
 #include "server/rpc/inference_service.h"
 #include "server/rpc/rpc_server.h"
@@ -40,49 +45,6 @@ constexpr auto kRefusingMax = std::chrono::milliseconds(1000);
 constexpr auto kAnswersPoll = std::chrono::milliseconds(2);
 constexpr auto kCancellingMax = std::chrono::seconds(5);
 
-Executors::Options ExecutorOptions(const ServerConfig& config) {
-  Executors::Options options;
-  options.device = "cpu";
-  options.threads = config.cpu_executors;
-  options.queue.rows_waiting_max = config.rows_waiting_max;
-  options.prepare_thread = [threads = ThreadsPerExecutor(config, Cores())] {
-    PrepareExecutorThread(threads);
-  };
-  return options;
-}
-
-ThreadPool::Limits PreprocessLimits(const ServerConfig& config) {
-  return {config.preprocess_threads > 0 ? config.preprocess_threads : Cores(),
-          config.rows_waiting_max};
-}
-
-ImageLimits LimitsOf(const ServerConfig& config) {
-  ImageLimits limits;
-  limits.pixels_max = int64_t{config.image_megapixels_max} * 1'000'000;
-  return limits;
-}
-
-ScanOptions ScanOf(const ServerConfig& config) {
-  ScanOptions options;
-  options.model_name = config.model_name;
-  return options;
-}
-
-ControlMode ModeOf(const ServerConfig& config) {
-  if (config.model_control == "watch") return ControlMode::kWatch;
-  if (config.model_control == "explicit") return ControlMode::kExplicit;
-  return ControlMode::kFixed;
-}
-
-RepositoryControl::Options ControlOptions(const ServerConfig& config) {
-  RepositoryControl::Options options;
-  options.repository = config.model_repository;
-  options.scan = ScanOf(config);
-  options.mode = ModeOf(config);
-  options.state_file = config.state_file;
-  return options;
-}
-
 }  // namespace
 
 // In the order of construction; destruction runs the other way round.
@@ -94,11 +56,15 @@ struct Daemon::Parts {
         metrics({TORCHD_VERSION, LibTorchVersion()}),
         executors(ExecutorOptions(config), clock),
         registry(RegistryParts()),
-        control(ControlOptions(config), registry),
+        source(SourceOptions(config), registry, clock),
+        control(ControlOptions(config), source, registry),
         preprocessing("prep", PreprocessLimits(config)),
-        classifier({registry, executors, preprocessing, metrics, clock}),
+        classifier({registry, executors, preprocessing, metrics, clock,
+                    int64_t{config.in_flight_mb_max} << 20}),
         inference_service(classifier, clock),
-        admin_service(registry, control, [this](auto& status) { FillStatus(status); }) {
+        admin_service(
+            registry, control, [this](auto& status) { FillStatus(status); },
+            [this](const Lane& lane) { return executors.RowsWaiting(lane); }) {
     metrics.AddExecutor("cpu", [this] { return executors.rows_waiting(); });
     metrics.SetModelStates([this] { return ModelStates(); });
   }
@@ -114,10 +80,12 @@ struct Daemon::Parts {
       };
     }
     arrival.load = LoadModel;
-    arrival.warm_up = [this](Model& model) {
-      return WarmUp(model, executors, clock, config.warmup_runs);
+    arrival.warm_up = [this](Model& model, const ModelConfig& model_config) {
+      return WarmUp(model, model_config, WarmUpOptionsOf(config), executors, clock);
     };
-    arrival.run = [this](Model& model) { return RunTrialRow(model, executors); };
+    arrival.run = [this](Model& model) {
+      return RunTrialRow(model, executors, WarmUpOptionsOf(config).executor_wait_max);
+    };
     arrival.image_limits = LimitsOf(config);
     parts.on_change = [this](const std::string& name, bool ready) {
       rpc->SetServing(name, ready && !stuck);
@@ -149,7 +117,9 @@ struct Daemon::Parts {
     if (announced) SetServerServing();
   }
 
-  void SetServerServing() {
+  // What is found out and the word of it are one step: two threads may come here at once.
+  void SetServerServing() ABSL_LOCKS_EXCLUDED(serving_mutex) {
+    absl::MutexLock lock(&serving_mutex);
     const bool serving = !stuck && (config.ready_when != "all_ready" || ModelsNotReady().empty());
     for (const char* service : {"", "torchd.v1.InferenceService"}) {
       rpc->SetServing(service, serving);
@@ -171,9 +141,7 @@ struct Daemon::Parts {
   Watcher::Options WatcherOptions() {
     Watcher::Options options;
     options.repository = config.model_repository;
-    options.scan = ScanOf(config);
     options.watch = ModeOf(config) == ControlMode::kWatch;
-    options.settle = std::chrono::milliseconds(config.settle_ms);
     options.poll_every = std::chrono::milliseconds(config.poll_ms);
     options.tick = [this] { CheckStuck(); };
     return options;
@@ -262,7 +230,9 @@ struct Daemon::Parts {
     status.set_libtorch_version(LibTorchVersion());
     status.set_uptime_ms(Microseconds(clock.Now() - started) / 1000);
     status.set_draining(draining);
-    CountItems(status);
+    const ServerMetrics::Items items = metrics.items();
+    status.set_items_ok(static_cast<int64_t>(items.ok));
+    status.set_items_failed(static_cast<int64_t>(items.failed));
     v1::ExecutorStatus& executor = *status.add_executors();
     executor.set_name("cpu");
     executor.set_threads(ThreadsPerExecutor(config, Cores()) * config.cpu_executors);
@@ -272,21 +242,6 @@ struct Daemon::Parts {
     executor.set_rows_run(executors.rows_run());
   }
 
-  void CountItems(v1::GetServerStatusResponse& status) const {
-    for (const VersionStatus& version : registry.Snapshot()) {
-      if (version.servable == nullptr) continue;
-      for (int code = 0; code <= static_cast<int>(absl::StatusCode::kUnauthenticated); ++code) {
-        const auto count = static_cast<int64_t>(
-            version.servable->metrics.items(static_cast<absl::StatusCode>(code)).value());
-        if (code == 0) {
-          status.set_items_ok(status.items_ok() + count);
-        } else {
-          status.set_items_failed(status.items_failed() + count);
-        }
-      }
-    }
-  }
-
   const ServerConfig config;
   const SteadyClock clock;
   const Instant started;
@@ -294,11 +249,13 @@ struct Daemon::Parts {
   std::atomic<bool> announced{false};
   std::atomic<bool> stuck{false};
   std::atomic<bool> draining{false};
+  absl::Mutex serving_mutex;
 
   const std::unique_ptr<Trials> trials;  // None: versions load untried.
   ServerMetrics metrics;
   Executors executors;
   Registry registry;
+  RepositorySource source;
   RepositoryControl control;
   ThreadPool preprocessing;
   Classifier classifier;
@@ -314,6 +271,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(const ServerConfig& config
   TORCHD_ASSIGN_OR_RETURN(const RepositorySnapshot repository,
                           ScanRepository(config.model_repository, ScanOf(config)));
   if (!config.address_file.empty()) TORCHD_RETURN_IF_ERROR(PrepareAddressFile(config.address_file));
+  RemoveAbandonedScratch();  // Of daemons that were killed.
   PrepareTorchProcess();
   std::unique_ptr<Trials> trials;  // Early: its process reads the libraries meanwhile.
   if (config.trial_seconds_max > 0) {
@@ -327,9 +285,10 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(const ServerConfig& config
   TORCHD_ASSIGN_OR_RETURN(parts->http, HttpServer::Start(config.http_address, parts->Sources()));
   auto daemon = absl::WrapUnique(new Daemon(std::move(parts)));
   TORCHD_RETURN_IF_ERROR(daemon->parts_->control.Start(repository));
-  TORCHD_ASSIGN_OR_RETURN(daemon->parts_->watcher,
-                          Watcher::Start(daemon->parts_->WatcherOptions(), repository,
-                                         daemon->parts_->registry, daemon->parts_->clock));
+  TORCHD_ASSIGN_OR_RETURN(
+      daemon->parts_->watcher,
+      Watcher::Start(daemon->parts_->WatcherOptions(), repository, daemon->parts_->source,
+                     daemon->parts_->registry, daemon->parts_->clock));
   return daemon;
 }
 

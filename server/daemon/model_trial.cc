@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "server/base/scratch_folder.h"
 #include "server/base/status_macros.h"
 #include "server/execution/load_model.h"
 #include "server/execution/torch_runtime.h"
@@ -51,26 +52,34 @@ absl::StatusOr<Trial> RunModelTrial(Trials& trials, const VersionFolder& folder,
   TrialLimits trial_limits;
   trial_limits.time_max = std::chrono::seconds(limits.seconds_max);
   trial_limits.memory_bytes_max = limits.memory_mb_max * kMebibyte;
-  trial_limits.file_bytes_max = absl::EndsWith(path, ".pt2") ? kPackageFileBytesMax : 0;
+  const bool package = absl::EndsWith(path, ".pt2");
+  trial_limits.file_bytes_max = package ? kPackageFileBytesMax : 0;
   auto answer = trials.Run(EncodeFolder(folder), trial_limits);
+  // No process of the trial is left, so what it unpacked is nobody's if it is still there.
+  if (package && !answer.ok()) RemoveAbandonedScratch();
   TORCHD_RETURN_IF_ERROR(answer.status());
   auto decoded = DecodeTensors(answer->payload);
   if (!decoded.ok()) {
     return absl::InternalError(
         absl::StrCat("the trial's answer is damaged: ", decoded.status().message()));
   }
-  return Trial{std::move(decoded->tensors), answer->memory_bytes};
+  return Trial{std::move(decoded->tensors), answer->memory_bytes, answer->memory_peak_bytes};
+}
+
+void PrepareForTrials() {
+  PrepareTorchProcess();
+  PrepareLoaderThread();
+  RunFirstModel();
 }
 
 absl::StatusOr<std::string> TryModel(absl::string_view request) {
   TORCHD_ASSIGN_OR_RETURN(const VersionFolder folder, DecodeFolder(request));
-  PrepareTorchProcess();
-  PrepareLoaderThread();
   TORCHD_ASSIGN_OR_RETURN(const VersionFiles files, ReadVersionFiles(folder));
-  TORCHD_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model,
+  TORCHD_ASSIGN_OR_RETURN(std::unique_ptr<Model> model,
                           LoadModel(folder.ModelFile(), files.config));
   TORCHD_ASSIGN_OR_RETURN(const std::vector<Tensor> outputs, RunTrialRow(*model));
-  return EncodeTensors(model->signature(), outputs);
+  // Never destroyed: what this process takes while it answers is what the model takes.
+  return EncodeTensors(model.release()->signature(), outputs);
 }
 
 }  // namespace torchd

@@ -20,6 +20,9 @@ struct ModelTrialLimits {
 absl::StatusOr<Trial> RunModelTrial(Trials& trials, const VersionFolder& folder,
                                     const ModelTrialLimits& limits);
 
+// In the process that the trials are forked from, first of all.
+void PrepareForTrials();
+
 // In the process on trial: loads the version that `request` names and runs TrialRow() once.
 absl::StatusOr<std::string> TryModel(absl::string_view request);
 

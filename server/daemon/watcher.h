@@ -1,7 +1,7 @@
 // The thread that looks: at the repository's files (in watch mode), at what is due, at what is
 // stuck.
 //
-// Thread-safety: none; its owner starts and destroys it. Borrows registry and clock.
+// Thread-safety: none; its owner starts and destroys it. Borrows source, registry and clock.
 #pragma once
 
 #include <atomic>
@@ -15,7 +15,7 @@
 #include "server/registry/folder_watch.h"
 #include "server/registry/registry.h"
 #include "server/registry/repository.h"
-#include "server/registry/settling.h"
+#include "server/registry/repository_source.h"
 
 namespace torchd {
 
@@ -23,32 +23,31 @@ class Watcher {
  public:
   struct Options {
     std::string repository;
-    ScanOptions scan;
     bool watch = false;  // Changed files are loaded.
-    Duration settle{0};
     Duration poll_every{0};
     std::function<void()> tick;  // Called about twice a second.
   };
 
-  // `accepted`: what the registry was given at the start.
+  // `known`: what the registry was told at the start.
   static absl::StatusOr<std::unique_ptr<Watcher>> Start(Options options,
-                                                        const RepositorySnapshot& accepted,
+                                                        const RepositorySnapshot& known,
+                                                        RepositorySource& source,
                                                         Registry& registry, const Clock& clock);
   ~Watcher();
 
  private:
-  Watcher(Options options, std::unique_ptr<FolderWatch> watch, Registry& registry,
-          const Clock& clock);
+  Watcher(Options options, std::unique_ptr<FolderWatch> watch, RepositorySource& source,
+          Registry& registry, const Clock& clock);
 
   void Run();
   void Rescan();
 
   const Options options_;
   const std::unique_ptr<FolderWatch> watch_;
+  RepositorySource& source_;
   Registry& registry_;
   const Clock& clock_;
-  Settling settling_;  // The thread's own, once started.
-  bool warned_ = false;
+  bool warned_ = false;  // The thread's own, as is `watch_` but for Wake().
   std::atomic<bool> stopping_{false};
   std::thread thread_;
 };

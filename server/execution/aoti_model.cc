@@ -16,7 +16,9 @@
 #include "server/base/status_macros.h"
 #include "server/base/thread_pool.h"
 #include "server/execution/catch_torch.h"
+#include "server/execution/input_guess.h"
 #include "server/execution/package.h"
+#include "server/execution/package_inputs.h"
 #include "server/execution/standard_error_tap.h"
 #include "server/execution/tensor_model.h"
 
@@ -42,13 +44,12 @@ auto CatchPackage(const std::string& doing, Body&& body) {
 
 class LoadedAotiModel final : public TensorModel {
  public:
-  LoadedAotiModel(std::unique_ptr<Runner> runner, std::vector<TensorSpec> inputs)
-      : TensorModel(std::move(inputs)), runner_(std::move(runner)) {}
+  explicit LoadedAotiModel(std::unique_ptr<Runner> runner) : runner_(std::move(runner)) {}
 
   // A lone row runs twice: what torch.export.Dim makes of a batch starts from two rows.
   void DoubleLoneRows() { lone_rows_twice_ = true; }
 
-  // Whether the package takes more than one row. Call after Try(), which ran one.
+  // Whether the package takes more than one row. Call after TryWith(), which ran one.
   void LearnBatch() {
     std::vector<Tensor> outputs;
     one_row_ = !RunOnes(2, outputs).ok();
@@ -147,14 +148,36 @@ std::vector<std::string> Names(size_t count, const ModelConfig& config) {
   return names;
 }
 
-absl::StatusOr<std::vector<TensorSpec>> InputsOf(Runner& runner, const ModelConfig& config) {
+// What the configuration says, else what the package's own checks ask for, else the usual.
+absl::StatusOr<std::vector<Inputs>> InputsOf(Runner& runner, const Package& package,
+                                             const ModelConfig& config) {
   TORCHD_ASSIGN_OR_RETURN(const size_t count, CatchPackage("reading the call spec",
                                                            [&] { return CountInputs(runner); }));
-  TORCHD_ASSIGN_OR_RETURN(std::vector<TensorSpec> inputs, DeclaredInputs(config));
-  if (inputs.empty()) return InputsCalled(Names(std::max<size_t>(count, 1), config), config);
-  if (count == 0 || count == inputs.size()) return inputs;
-  return absl::InvalidArgumentError(
-      absl::StrCat("the package takes ", count, " inputs, `inputs:` ", "declares ", inputs.size()));
+  TORCHD_ASSIGN_OR_RETURN(const Inputs declared, DeclaredInputs(config));
+  if (declared.empty()) {
+    const std::vector<std::string> names = Names(std::max<size_t>(count, 1), config);
+    if (auto configured = ConfiguredInputs(names, config)) return std::vector<Inputs>{*configured};
+    if (auto checked = CheckedInputs(package.source, names)) return std::vector<Inputs>{*checked};
+    return UsualInputs(names);
+  }
+  if (count == 0 || count == declared.size()) return std::vector<Inputs>{declared};
+  return absl::InvalidArgumentError(absl::StrCat("the package takes ", count, " inputs, `inputs:` ",
+                                                 "declares ", declared.size()));
+}
+
+// A package for batches of two rows or more is noted on the way.
+absl::Status TryWith(LoadedAotiModel& model, const Inputs& inputs, const ModelConfig& config) {
+  absl::Status tried = model.TryWith(inputs, config.output_names);
+  if (absl::StrContains(tried.message(), "too small at 0, expected it to be >= 2,")) {
+    model.DoubleLoneRows();
+    tried = model.TryWith(inputs, config.output_names);
+  }
+  if (absl::StrContains(tried.message(), "dim value") &&
+      absl::StrContains(tried.message(), " at 0,")) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        tried.message(), "; the package does not take a batch of one row: ", kHowToExport));
+  }
+  return tried;
 }
 
 }  // namespace
@@ -168,19 +191,15 @@ absl::StatusOr<std::unique_ptr<Model>> AotiModel::Load(const std::string& path,
   TORCHD_RETURN_IF_ERROR(ProvideLibtorch());
   TORCHD_ASSIGN_OR_RETURN(const Package package, Unpack(path));
   TORCHD_ASSIGN_OR_RETURN(std::unique_ptr<Runner> runner, Open(path, package));
-  TORCHD_ASSIGN_OR_RETURN(std::vector<TensorSpec> inputs, InputsOf(*runner, config));
-  auto model = std::make_unique<LoadedAotiModel>(std::move(runner), std::move(inputs));
-  absl::Status tried = model->Try(config.output_names);
-  if (absl::StrContains(tried.message(), "too small at 0, expected it to be >= 2,")) {
-    model->DoubleLoneRows();
-    tried = model->Try(config.output_names);
+  TORCHD_ASSIGN_OR_RETURN(const std::vector<Inputs> inputs, InputsOf(*runner, package, config));
+  auto model = std::make_unique<LoadedAotiModel>(std::move(runner));
+  if (!config.inputs.empty() || config.image || config.text) {
+    TORCHD_RETURN_IF_ERROR(TryWith(*model, inputs[0], config));
+  } else {
+    TORCHD_RETURN_IF_ERROR(FirstThatRuns(inputs, [&](const Inputs& guess) {
+                             return TryWith(*model, guess, config);
+                           }).status());
   }
-  if (absl::StrContains(tried.message(), "dim value") &&
-      absl::StrContains(tried.message(), " at 0,")) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        tried.message(), "; the package does not take a batch of one row: ", kHowToExport));
-  }
-  TORCHD_RETURN_IF_ERROR(tried);
   model->LearnBatch();
   return std::unique_ptr<Model>(std::move(model));
 }

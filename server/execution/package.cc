@@ -7,7 +7,6 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
-#include <filesystem>
 #include <fstream>
 
 #include "absl/strings/ascii.h"
@@ -21,6 +20,7 @@ namespace torchd {
 namespace {
 
 constexpr char kModelFolder[] = "data/aotinductor/model/";
+constexpr size_t kSourceBytesMax = size_t{16} << 20;
 constexpr char kConstantsFolder[] = "data/constants/";
 
 using caffe2::serialize::PyTorchStreamReader;
@@ -61,6 +61,10 @@ std::string FileOf(const std::string& record) {
   return "";
 }
 
+bool IsSource(const std::string& record) {
+  return absl::StartsWith(record, kModelFolder) && absl::EndsWith(record, ".wrapper.cpp");
+}
+
 std::string ReadAll(PyTorchStreamReader& reader, const std::string& record) {
   const auto [data, size] = reader.getRecord(record);  // Checks the checksum.
   return {static_cast<const char*>(data.get()), size};
@@ -78,9 +82,10 @@ absl::Status WriteRecord(PyTorchStreamReader& reader, const std::string& record,
 }
 
 absl::StatusOr<Package> UnpackAll(PyTorchStreamReader& reader, ScratchFolder folder) {
-  Package package{std::move(folder), "", ""};
+  Package package{std::move(folder), "", "", ""};
   std::string metadata;
   for (const std::string& record : reader.getAllRecords()) {
+    if (IsSource(record)) package.source = ReadAll(reader, record).substr(0, kSourceBytesMax);
     const std::string name = FileOf(record);
     if (name.empty()) continue;
     const std::string path = absl::StrCat(package.folder.path(), "/", name);
@@ -101,23 +106,6 @@ absl::StatusOr<Package> UnpackAll(PyTorchStreamReader& reader, ScratchFolder fol
 }
 
 }  // namespace
-
-absl::StatusOr<ScratchFolder> ScratchFolder::Make() {
-  std::error_code error;
-  std::string path = std::filesystem::temp_directory_path(error).string();
-  if (error) {
-    return absl::FailedPreconditionError(absl::StrCat("TMPDIR is not a folder: ", error.message()));
-  }
-  absl::StrAppend(&path, path.empty() || path.back() != '/' ? "/" : "", "torchd-pt2-XXXXXX");
-  if (mkdtemp(path.data()) != nullptr) return ScratchFolder(std::move(path));
-  return absl::FailedPreconditionError(
-      absl::StrCat("cannot make a folder ", path, ": ", std::strerror(errno)));
-}
-
-ScratchFolder::~ScratchFolder() {
-  std::error_code ignored;  // A folder that stays costs disk, nothing else.
-  if (!path_.empty()) std::filesystem::remove_all(path_, ignored);
-}
 
 absl::StatusOr<Package> Unpack(const std::string& path) {
   TORCHD_ASSIGN_OR_RETURN(ScratchFolder folder, ScratchFolder::Make());

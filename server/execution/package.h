@@ -7,32 +7,17 @@
 #pragma once
 
 #include <string>
-#include <utility>
-#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "server/base/scratch_folder.h"
 
 namespace torchd {
-
-// A folder of its own under TMPDIR, removed with all in it. Move-only.
-class ScratchFolder {
- public:
-  static absl::StatusOr<ScratchFolder> Make();
-  ScratchFolder(ScratchFolder&& other) noexcept : path_(std::exchange(other.path_, "")) {}
-  ScratchFolder& operator=(ScratchFolder&&) = delete;
-  ~ScratchFolder();
-
-  const std::string& path() const { return path_; }
-
- private:
-  explicit ScratchFolder(std::string path) : path_(std::move(path)) {}
-  std::string path_;
-};
 
 struct Package {
   ScratchFolder folder;
   std::string library;  // The code: a shared library in `folder`.
+  std::string source;   // Of the code, for what it says of its inputs; may be empty.
   std::string weights;  // Likewise, where they are a file of their own; else empty.
 };
 

@@ -8,41 +8,14 @@
 #include <optional>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "server/base/status_macros.h"
 #include "server/execution/catch_torch.h"
+#include "server/execution/scalar_types.h"
 #include "server/inference/trial_row.h"
 
 namespace torchd {
 namespace {
-
-c10::ScalarType ToTorch(DataType type) {
-  switch (type) {
-    case DataType::kUint8:
-      return c10::kByte;
-    case DataType::kInt32:
-      return c10::kInt;
-    case DataType::kInt64:
-      return c10::kLong;
-    case DataType::kFloat32:
-      return c10::kFloat;
-  }
-  return c10::kFloat;
-}
-
-std::optional<DataType> FromTorch(c10::ScalarType type) {
-  switch (type) {
-    case c10::kByte:
-      return DataType::kUint8;
-    case c10::kInt:
-      return DataType::kInt32;
-    case c10::kLong:
-      return DataType::kInt64;
-    case c10::kFloat:
-      return DataType::kFloat32;
-    default:
-      return std::nullopt;
-  }
-}
 
 // One input of all rows. A single row is not copied: the request's bytes outlive the run.
 at::Tensor Stack(absl::Span<const RowInputs* const> rows, size_t input) {
@@ -108,6 +81,24 @@ absl::Status CheckScores(const std::vector<Tensor>& outputs) {
                    Name(scores.type), " ", ShapeText(scores.shape)));
 }
 
+// Guesses are read from files that anybody may have written.
+bool FitsARow(const Inputs& inputs) {
+  constexpr size_t kRowBytesMax = size_t{1} << 30;
+  return std::all_of(inputs.begin(), inputs.end(), [](const TensorSpec& input) {
+    Shape shape = input.shape;
+    for (int64_t& size : shape) size = size == -1 ? kTrialSide : size;
+    const auto bytes = BytesOf(input.type, shape);
+    return bytes && *bytes <= kRowBytesMax;
+  });
+}
+
+// "'ids' int64 [-1], 'mask' int64 [-1]"
+std::string InputsText(const Inputs& inputs) {
+  return absl::StrJoin(inputs, ", ", [](std::string* text, const TensorSpec& input) {
+    absl::StrAppend(text, "'", input.name, "' ", Name(input.type), " ", ShapeText(input.shape));
+  });
+}
+
 std::vector<TensorSpec> OutputSpecs(const std::vector<Tensor>& outputs,
                                     const std::vector<std::string>& names) {
   std::vector<TensorSpec> specs;
@@ -138,8 +129,7 @@ absl::Status TensorModel::Run(absl::Span<const RowInputs* const> rows,
 
 absl::Status TensorModel::RunOnes(size_t times, std::vector<Tensor>& outputs) {
   const std::vector<Tensor> trial = TrialRow(signature_.inputs);
-  RowInputs row;
-  for (const Tensor& tensor : trial) row.push_back(tensor.View());
+  const RowInputs row = ViewsOf(trial);
   const std::vector<const RowInputs*> rows(times, &row);
   absl::Status ran = Run(rows, outputs);
   if (ran.ok()) return ran;
@@ -147,7 +137,8 @@ absl::Status TensorModel::RunOnes(size_t times, std::vector<Tensor>& outputs) {
                                                " failed: ", ran.message()));
 }
 
-absl::Status TensorModel::Try(const std::vector<std::string>& names) {
+absl::Status TensorModel::TryWith(const Inputs& inputs, const std::vector<std::string>& names) {
+  signature_.inputs = inputs;
   std::vector<Tensor> outputs;
   TORCHD_RETURN_IF_ERROR(RunOnes(1, outputs));
   TORCHD_RETURN_IF_ERROR(CheckScores(outputs));
@@ -195,20 +186,37 @@ std::vector<TensorSpec> InOrderOf(const std::vector<std::string>& names,
   return declared;
 }
 
-absl::StatusOr<std::vector<TensorSpec>> InputsCalled(const std::vector<std::string>& names,
-                                                     const ModelConfig& config) {
-  std::vector<TensorSpec> inputs;
+std::optional<Inputs> ConfiguredInputs(const std::vector<std::string>& names,
+                                       const ModelConfig& config) {
+  Inputs inputs;
   if (config.text) {
     for (const std::string& name : names) inputs.push_back({name, DataType::kInt64, {-1}});
     return inputs;
   }
-  if (names.size() != 1) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "the model takes ", names.size(), " inputs; declare them under `inputs:` in model.yaml"));
-  }
-  const int64_t side = config.image ? config.image->crop : 224;
-  inputs.push_back({names[0], DataType::kFloat32, {3, side, side}});
+  if (!config.image || names.size() != 1) return std::nullopt;
+  inputs.push_back({names[0], DataType::kFloat32, {3, config.image->crop, config.image->crop}});
   return inputs;
+}
+
+absl::StatusOr<size_t> FirstThatRuns(const std::vector<Inputs>& guesses,
+                                     absl::FunctionRef<absl::Status(const Inputs&)> attempt) {
+  std::vector<std::string> tried;
+  std::string reason;
+  for (size_t i = 0; i < guesses.size(); ++i) {
+    const absl::Status ran = FitsARow(guesses[i])
+                                 ? attempt(guesses[i])
+                                 : absl::InvalidArgumentError("larger than a row may be");
+    const bool wrong_guess = ran.code() == absl::StatusCode::kInternal ||
+                             ran.code() == absl::StatusCode::kInvalidArgument;
+    if (ran.ok()) return i;
+    if (!wrong_guess) return ran;
+    tried.push_back(InputsText(guesses[i]));
+    reason = std::string(ran.message());
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("the model does not say what it takes; declare it under `inputs:` in "
+                   "model.yaml. Tried: ",
+                   absl::StrJoin(tried, "; "), ". The last: ", reason));
 }
 
 }  // namespace torchd

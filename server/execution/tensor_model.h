@@ -4,9 +4,11 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
@@ -15,20 +17,21 @@
 
 namespace torchd {
 
-// Thread-safety: as Model says; Try() once, before anyone else knows the model.
+using Inputs = std::vector<TensorSpec>;
+
+// Thread-safety: as Model says; TryWith(), until one is OK, before anyone else knows the model.
 class TensorModel : public Model {
  public:
   const ModelSignature& signature() const final { return signature_; }
 
   absl::Status Run(absl::Span<const RowInputs* const> rows, std::vector<Tensor>& outputs) final;
 
-  // Runs a row of ones, checks that scores come out, and completes the signature with the outputs.
-  // Its error names the shapes that were tried. `names`: of the outputs, as far as they have any.
-  absl::Status Try(const std::vector<std::string>& names);
+  // Runs a row of ones that looks like `inputs`, checks that scores come out, and makes these the
+  // signature. Its error names the shapes that were tried. `names`: of the outputs, as far as they
+  // have any.
+  absl::Status TryWith(const Inputs& inputs, const std::vector<std::string>& names);
 
  protected:
-  explicit TensorModel(std::vector<TensorSpec> inputs) { signature_.inputs = std::move(inputs); }
-
   // Runs one row `times` over as one batch.
   absl::Status RunOnes(size_t times, std::vector<Tensor>& outputs);
 
@@ -49,8 +52,14 @@ absl::StatusOr<std::vector<TensorSpec>> DeclaredInputs(const ModelConfig& config
 std::vector<TensorSpec> InOrderOf(const std::vector<std::string>& names,
                                   std::vector<TensorSpec> declared);
 
-// The inputs that follow from `names` and the `image:` or `text:` section.
-absl::StatusOr<std::vector<TensorSpec>> InputsCalled(const std::vector<std::string>& names,
-                                                     const ModelConfig& config);
+// The inputs that follow from `names` and the `image:` or `text:` section; none where neither does.
+std::optional<Inputs> ConfiguredInputs(const std::vector<std::string>& names,
+                                       const ModelConfig& config);
+
+// The place of the first guess that `attempt` gets to run. INVALID_ARGUMENT, naming all that were
+// tried, when there is none; an error that no other guess would mend, such as a lack of memory, as
+// it is.
+absl::StatusOr<size_t> FirstThatRuns(const std::vector<Inputs>& guesses,
+                                     absl::FunctionRef<absl::Status(const Inputs&)> attempt);
 
 }  // namespace torchd

@@ -11,6 +11,7 @@
 #include "server/base/log.h"
 #include "server/base/status_macros.h"
 #include "server/execution/catch_torch.h"
+#include "server/execution/input_guess.h"
 #include "server/execution/tensor_model.h"
 
 namespace torchd {
@@ -35,8 +36,7 @@ std::vector<at::Tensor> TensorsOf(const c10::IValue& value) {
 
 class LoadedTorchModel final : public TensorModel {
  public:
-  LoadedTorchModel(torch::jit::Module module, std::vector<TensorSpec> inputs)
-      : TensorModel(std::move(inputs)), module_(std::move(module)) {}
+  explicit LoadedTorchModel(torch::jit::Module module) : module_(std::move(module)) {}
 
  private:
   std::vector<at::Tensor> Forward(std::vector<at::Tensor> inputs) override {
@@ -77,6 +77,13 @@ std::vector<std::string> InputNames(const torch::jit::Module& module) {
   return names;
 }
 
+// What the configuration says, if it does.
+std::optional<Inputs> SaidInputs(const std::vector<std::string>& names, const Inputs& declared,
+                                 const ModelConfig& config) {
+  if (declared.empty()) return ConfiguredInputs(names, config);
+  return InOrderOf(names, declared);
+}
+
 }  // namespace
 
 std::string Cause(const std::string& what) {
@@ -94,16 +101,23 @@ std::string Cause(const std::string& what) {
 absl::StatusOr<std::unique_ptr<Model>> TorchModel::Load(const std::string& path,
                                                         const ModelConfig& config) {
   TORCHD_ASSIGN_OR_RETURN(const torch::jit::Module read, ReadModule(path));
-  TORCHD_ASSIGN_OR_RETURN(std::vector<TensorSpec> inputs, DeclaredInputs(config));
+  TORCHD_ASSIGN_OR_RETURN(const Inputs inputs, DeclaredInputs(config));
   TORCHD_ASSIGN_OR_RETURN(const std::vector<std::string> names,
                           CatchTorch("reading the signature", [&] { return InputNames(read); }));
-  if (inputs.empty()) {
-    TORCHD_ASSIGN_OR_RETURN(inputs, InputsCalled(names, config));
-  } else {
-    inputs = InOrderOf(names, std::move(inputs));
+  const torch::jit::Module frozen = Freeze(path, read);
+  auto model = std::make_unique<LoadedTorchModel>(frozen);
+  if (const auto said = SaidInputs(names, inputs, config)) {
+    TORCHD_RETURN_IF_ERROR(model->TryWith(*said, config.output_names));
+    return std::unique_ptr<Model>(std::move(model));
   }
-  auto model = std::make_unique<LoadedTorchModel>(Freeze(path, read), std::move(inputs));
-  TORCHD_RETURN_IF_ERROR(model->Try(config.output_names));
+  const std::vector<Inputs> guesses = GuessInputs(path, frozen, names);
+  TORCHD_ASSIGN_OR_RETURN(const size_t fits, FirstThatRuns(guesses, [&](const Inputs& guess) {
+                            return model->TryWith(guess, config.output_names);
+                          }));
+  if (fits > 0) {  // LibTorch has planned for the guesses that did not fit.
+    model = std::make_unique<LoadedTorchModel>(Freeze(path, read));
+    TORCHD_RETURN_IF_ERROR(model->TryWith(guesses[fits], config.output_names));
+  }
   return std::unique_ptr<Model>(std::move(model));
 }
 

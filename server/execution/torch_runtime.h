@@ -17,8 +17,13 @@ void PrepareTorchProcess();
 // Call first on an executor's thread: its team will have `threads` threads that flush denormals.
 void PrepareExecutorThread(int threads);
 
-// Call first on any other thread that touches LibTorch: it never opens a team.
+// Call first on any other thread that touches LibTorch (it loads, or runs something short in the
+// place of an executor): it never opens a team.
 void PrepareLoaderThread();
+
+// What LibTorch takes for the first model of a process, some MiB, it takes here: an archive read,
+// frozen and run. Who measures memory afterwards measures the model alone. Starts no thread.
+void RunFirstModel();
 
 // Whether a device failed in a way that only a new process mends.
 bool DevicePoisoned();

@@ -6,7 +6,6 @@
 #include <cstdint>
 #include <vector>
 
-#include "absl/status/statusor.h"
 #include "absl/types/span.h"
 
 namespace torchd {
@@ -16,9 +15,12 @@ struct ScoredClass {
   float score = 0;  // A probability after softmax.
 };
 
+// Whether every score is a number: not NaN, not infinite.
+bool AllFinite(absl::Span<const float> scores);
+
 // The `k` highest, highest first, equal ones in the order of their index. With `softmax` the scores
-// become probabilities over all classes. INTERNAL when a score is NaN or infinite: an order would
-// be nonsense. Requires: 1 <= k <= scores.size().
-absl::StatusOr<std::vector<ScoredClass>> TopK(absl::Span<const float> scores, int k, bool softmax);
+// become probabilities over all classes. Those that are NaN or infinite count as not there, so
+// there may be fewer than `k`. Requires: 1 <= k <= scores.size().
+std::vector<ScoredClass> TopK(absl::Span<const float> scores, int k, bool softmax);
 
 }  // namespace torchd

@@ -9,23 +9,23 @@
 namespace torchd {
 namespace {
 
-Shape TrialShape(const TensorSpec& input) {
+Shape TrialShape(const TensorSpec& input, int64_t length) {
   const bool picture = input.type == DataType::kFloat32 && input.shape.size() == 3;
   Shape shape = input.shape;
   for (int64_t& size : shape) {
-    if (size < 0) size = picture ? kTrialSide : kTrialLength;
+    if (size < 0) size = picture ? kTrialSide : length;
   }
   return shape;
 }
 
 }  // namespace
 
-std::vector<Tensor> TrialRow(const std::vector<TensorSpec>& inputs) {
+std::vector<Tensor> TrialRow(const std::vector<TensorSpec>& inputs, int64_t length) {
   std::vector<Tensor> row;
   for (const TensorSpec& input : inputs) {
     Tensor tensor;
     tensor.type = input.type;
-    tensor.shape = TrialShape(input);
+    tensor.shape = TrialShape(input, length);
     tensor.bytes.assign(BytesOf(input.type, tensor.shape).value_or(0), 0);
     const size_t size = SizeOf(input.type);
     const float one = 1;
@@ -41,10 +41,16 @@ std::vector<Tensor> TrialRow(const std::vector<TensorSpec>& inputs) {
   return row;
 }
 
+RowInputs ViewsOf(const std::vector<Tensor>& row) {
+  RowInputs views;
+  views.reserve(row.size());
+  for (const Tensor& tensor : row) views.push_back(tensor.View());
+  return views;
+}
+
 absl::StatusOr<std::vector<Tensor>> RunTrialRow(Model& model) {
   const std::vector<Tensor> ones = TrialRow(model.signature().inputs);
-  RowInputs row;
-  for (const Tensor& tensor : ones) row.push_back(tensor.View());
+  const RowInputs row = ViewsOf(ones);
   const RowInputs* const rows = &row;
   std::vector<Tensor> outputs;
   TORCHD_RETURN_IF_ERROR(model.Run(absl::MakeConstSpan(&rows, 1), outputs));

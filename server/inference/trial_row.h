@@ -14,8 +14,12 @@ namespace torchd {
 inline constexpr int64_t kTrialSide = 224;   // Stands for -1 in a picture: float32 [3,-1,-1].
 inline constexpr int64_t kTrialLength = 16;  // Stands for -1 elsewhere.
 
-// One row of ones: a value that every vocabulary and every mask knows.
-std::vector<Tensor> TrialRow(const std::vector<TensorSpec>& inputs);
+// One row of ones: a value that every vocabulary and every mask knows. `length` stands for -1 where
+// kTrialLength does.
+std::vector<Tensor> TrialRow(const std::vector<TensorSpec>& inputs, int64_t length = kTrialLength);
+
+// `row` as Model::Run() takes it; borrows from it.
+RowInputs ViewsOf(const std::vector<Tensor>& row);
 
 // What `model` makes of it.
 absl::StatusOr<std::vector<Tensor>> RunTrialRow(Model& model);

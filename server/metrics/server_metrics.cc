@@ -14,8 +14,11 @@ using prometheus::MetricFamily;
 using prometheus::MetricType;
 using Labels = std::vector<ClientMetric::Label>;
 
-constexpr std::array<const char*, kRefusals> kRefusalNames = {"unknown_model", "not_ready",
-                                                              "queue_full", "invalid", "deadline"};
+constexpr std::array<const char*, kRefusals> kRefusalNames = {
+    "unknown_model", "not_ready", "queue_full", "invalid",
+    "deadline",      "too_late",  "displaced",  "memory"};
+constexpr std::array<const char*, kDispatches> kDispatchNames = {"idle", "next", "full", "delay",
+                                                                 "retry"};
 constexpr std::array<const char*, 5> kStates = {"UNKNOWN", "LOADING", "READY", "UNLOADING",
                                                 "UNAVAILABLE"};
 
@@ -72,6 +75,13 @@ void AddItems(MetricFamily& family, const Labels& labels, const ModelMetrics& mo
   }
 }
 
+void AddRuns(MetricFamily& family, const Labels& labels, const ModelMetrics& model) {
+  for (std::size_t reason = 0; reason < kDispatches; ++reason) {
+    AddCounter(family, With(labels, "reason", kDispatchNames[reason]),
+               model.runs(static_cast<Dispatch>(reason)));
+  }
+}
+
 }  // namespace
 
 std::size_t ModelMetrics::ItemsIndex(absl::StatusCode code) {
@@ -90,7 +100,23 @@ ModelMetrics& ServerMetrics::ForModel(const std::string& model, std::int64_t ver
 void ServerMetrics::RemoveModel(const std::string& model, std::int64_t version) {
   absl::MutexLock lock(&mutex_);
   const auto found = models_.find({model, version});
-  if (found != models_.end() && --found->second.uses == 0) models_.erase(found);
+  if (found == models_.end() || --found->second.uses > 0) return;
+  AddTo(*found->second.metrics, removed_);
+  models_.erase(found);
+}
+
+void ServerMetrics::AddTo(const ModelMetrics& metrics, Items& items) {
+  for (int code = 0; code <= static_cast<int>(absl::StatusCode::kUnauthenticated); ++code) {
+    const auto status_code = static_cast<absl::StatusCode>(code);
+    (code == 0 ? items.ok : items.failed) += metrics.items(status_code).value();
+  }
+}
+
+ServerMetrics::Items ServerMetrics::items() const {
+  absl::MutexLock lock(&mutex_);
+  Items items = removed_;
+  for (const auto& model : models_) AddTo(*model.second.metrics, items);
+  return items;
 }
 
 void ServerMetrics::CountLoad(const std::string& model, absl::StatusCode code) {
@@ -131,6 +157,8 @@ void ServerMetrics::CollectModels(Families& families) const {
       Family("torchd_items_total", "Items answered, by status code.", MetricType::Counter);
   MetricFamily rows =
       Family("torchd_batch_rows", "Rows in each batch that ran.", MetricType::Histogram);
+  MetricFamily runs =
+      Family("torchd_runs_total", "Runs of a model, by what made each begin.", MetricType::Counter);
   {
     absl::MutexLock lock(&mutex_);
     for (const auto& [key, entry] : models_) {
@@ -139,9 +167,10 @@ void ServerMetrics::CollectModels(Families& families) const {
       AddStages(stage, labels, *entry.metrics);
       AddItems(items, labels, *entry.metrics);
       AddHistogram(rows, labels, entry.metrics->batch_rows.Read());
+      AddRuns(runs, labels, *entry.metrics);
     }
   }
-  for (MetricFamily* family : {&request, &stage, &items, &rows}) {
+  for (MetricFamily* family : {&request, &stage, &items, &rows, &runs}) {
     families.push_back(std::move(*family));
   }
 }

@@ -30,6 +30,16 @@
 
 namespace torchd {
 
+// Why a run began when it did.
+enum class Dispatch {
+  kIdle,   // An idle executor took what came.
+  kNext,   // An executor had ended its run, and this waited.
+  kFull,   // As many rows as the model takes.
+  kDelay,  // After waiting for company.
+  kRetry,  // A row of a run that failed, by itself.
+};
+inline constexpr std::size_t kDispatches = 5;
+
 // One version of one model.
 class ModelMetrics {
  public:
@@ -38,7 +48,10 @@ class ModelMetrics {
   LatencyHistogram queue;
   LatencyHistogram execute;
   LatencyHistogram postprocess;
-  RowsHistogram batch_rows;
+  RowsHistogram batch_rows;  // Of each run.
+
+  Counter& runs(Dispatch reason) { return runs_[static_cast<std::size_t>(reason)]; }
+  const Counter& runs(Dispatch reason) const { return runs_[static_cast<std::size_t>(reason)]; }
 
   // Items answered with `code`.
   Counter& items(absl::StatusCode code) { return items_[ItemsIndex(code)]; }
@@ -50,11 +63,21 @@ class ModelMetrics {
   static std::size_t ItemsIndex(absl::StatusCode code);
 
   std::array<Counter, kCodes> items_;
+  std::array<Counter, kDispatches> runs_;
 };
 
 // Why a request did not reach a model.
-enum class Refusal { kUnknownModel, kNotReady, kQueueFull, kInvalid, kDeadline };
-inline constexpr std::size_t kRefusals = 5;
+enum class Refusal {
+  kUnknownModel,
+  kNotReady,
+  kQueueFull,
+  kInvalid,
+  kDeadline,   // It passed while the request waited.
+  kTooLate,    // It would have passed.
+  kDisplaced,  // The queue was full, and another's turn came first.
+  kMemory,     // Too many bytes in flight.
+};
+inline constexpr std::size_t kRefusals = 8;
 
 class ServerMetrics final : public prometheus::Collectable {
  public:
@@ -78,6 +101,13 @@ class ServerMetrics final : public prometheus::Collectable {
   // No effect for a version that ForModel() was not asked for.
   void RemoveModel(const std::string& model, std::int64_t version) ABSL_LOCKS_EXCLUDED(mutex_);
 
+  // Since the start, also of versions that are gone.
+  struct Items {
+    std::uint64_t ok = 0;
+    std::uint64_t failed = 0;
+  };
+  Items items() const ABSL_LOCKS_EXCLUDED(mutex_);
+
   // A version was loaded, or not; `code` says why not.
   void CountLoad(const std::string& model, absl::StatusCode code) ABSL_LOCKS_EXCLUDED(mutex_);
 
@@ -98,6 +128,7 @@ class ServerMetrics final : public prometheus::Collectable {
   };
   using Families = std::vector<prometheus::MetricFamily>;
 
+  static void AddTo(const ModelMetrics& metrics, Items& items);
   void CollectModels(Families& families) const ABSL_LOCKS_EXCLUDED(mutex_);
   void CollectLoads(Families& families) const ABSL_LOCKS_EXCLUDED(mutex_);
   void CollectRefusals(Families& families) const;
@@ -109,6 +140,7 @@ class ServerMetrics final : public prometheus::Collectable {
   std::array<Counter, kRefusals> refused_;
   mutable absl::Mutex mutex_;
   std::map<std::pair<std::string, std::int64_t>, Entry> models_ ABSL_GUARDED_BY(mutex_);
+  Items removed_ ABSL_GUARDED_BY(mutex_);  // Of versions that are gone.
   std::map<std::pair<std::string, absl::StatusCode>, std::uint64_t> loads_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, std::function<std::int64_t()>> executors_ ABSL_GUARDED_BY(mutex_);
   std::function<std::vector<ModelState>()> states_ ABSL_GUARDED_BY(mutex_);

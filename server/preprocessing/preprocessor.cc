@@ -1,5 +1,6 @@
 #include "server/preprocessing/preprocessor.h"
 
+#include <algorithm>
 #include <cstring>
 #include <utility>
 
@@ -85,16 +86,30 @@ absl::StatusOr<std::vector<Tensor>> Preprocessor::FromImage(absl::string_view by
   return tensors;
 }
 
+size_t Preprocessor::PaddedLength(size_t length) const {
+  const bool masked = std::any_of(inputs_.begin(), inputs_.end(),
+                                  [](const TensorSpec& input) { return input.name == kMask; });
+  const std::vector<int>& lengths = config_.text->lengths;
+  const auto next = std::lower_bound(lengths.begin(), lengths.end(), static_cast<int>(length));
+  if (!masked || next == lengths.end()) return length;
+  return std::min<size_t>(
+      static_cast<size_t>(*next),
+      static_cast<size_t>(std::max<int>(config_.text->tokens_max, static_cast<int>(length))));
+}
+
 absl::StatusOr<std::vector<Tensor>> Preprocessor::FromText(absl::string_view text) const {
-  TORCHD_ASSIGN_OR_RETURN(const std::vector<int64_t> ids, word_piece_->Encode(text));
-  const std::vector<int64_t> ones(ids.size(), 1);
-  const std::vector<int64_t> zeros(ids.size(), 0);
+  TORCHD_ASSIGN_OR_RETURN(std::vector<int64_t> ids, word_piece_->Encode(text));
+  std::vector<int64_t> mask(ids.size(), 1);
+  const size_t length = PaddedLength(ids.size());
+  ids.resize(length, 0);  // [PAD] is a vocabulary's first word; the mask hides it.
+  mask.resize(length, 0);
+  const std::vector<int64_t> zeros(length, 0);
   std::vector<Tensor> tensors;
   for (const TensorSpec& input : inputs_) {
     Tensor tensor;
     tensor.type = input.type;
-    tensor.shape = {static_cast<int64_t>(ids.size())};
-    const auto& values = input.name == kIds ? ids : input.name == kMask ? ones : zeros;
+    tensor.shape = {static_cast<int64_t>(length)};
+    const auto& values = input.name == kIds ? ids : input.name == kMask ? mask : zeros;
     if (input.type == DataType::kInt64) {
       Fill<int64_t>(tensor, values);
     } else {

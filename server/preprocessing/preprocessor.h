@@ -39,6 +39,9 @@ class Preprocessor {
  private:
   Preprocessor() = default;
 
+  // Of a text of `length` tokens, once padded.
+  size_t PaddedLength(size_t length) const;
+
   ModelConfig config_;
   std::vector<TensorSpec> inputs_;
   ImageLimits limits_;

@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
+#include "server/base/log.h"
 #include "server/base/status_macros.h"
 #include "server/registry/same_answer.h"
 #include "server/registry/sealed_file.h"
@@ -14,7 +15,7 @@
 namespace torchd {
 namespace {
 
-// A frozen model holds its weights once, the archive is read beside it.
+// While it loads: the archive as it was read, and the weights of the model.
 constexpr int64_t kMemoryPerFileByte = 2;
 
 // Labels beside a model of another size are a mix-up that would mislabel every answer.
@@ -25,10 +26,36 @@ absl::Status CheckLabels(const std::vector<std::string>& labels, const ModelSign
                                                  " classes; expected one line for each"));
 }
 
+// -1 stands for any size.
+bool Matches(const Shape& said, const Shape& given) {
+  return std::equal(said.begin(), said.end(), given.begin(), given.end(),
+                    [](int64_t one, int64_t other) { return one == -1 || one == other; });
+}
+
 int64_t FileBytes(const std::string& path) {
   std::error_code error;
   const auto size = std::filesystem::file_size(path, error);
   return error ? 0 : static_cast<int64_t>(size);
+}
+
+// Where the model's outputs are not those that its owner described. They are served as they are.
+std::vector<std::string> OutputNotes(const ModelConfig& config, const ModelSignature& signature) {
+  std::vector<std::string> notes;
+  for (size_t i = 0; i < config.output_names.size(); ++i) {
+    const std::string& name = config.output_names[i];
+    const auto said = config.output_shapes.find(name);
+    if (i >= signature.outputs.size()) {
+      if (!name.empty()) {
+        notes.push_back(absl::StrCat("output '", name, "': the model has no output ", i));
+      }
+      continue;
+    }
+    const Shape& given = signature.outputs[i].shape;
+    if (said == config.output_shapes.end() || Matches(said->second, given)) continue;
+    notes.push_back(absl::StrCat("output '", name, "': declared with shape ",
+                                 ShapeText(said->second), ", the model gives ", ShapeText(given)));
+  }
+  return notes;
 }
 
 absl::Status In(const char* step, const absl::Status& status) {
@@ -36,14 +63,24 @@ absl::Status In(const char* step, const absl::Status& status) {
   return absl::Status(status.code(), absl::StrCat(step, ": ", status.message()));
 }
 
-// A trial takes as much memory as the model will, and knows better than the file's size.
+// The model takes as much memory as its trial did, beside the archive, and never less than a file
+// of its size lets expect.
 absl::StatusOr<Trial> Try(const VersionFolder& folder, const ArrivalParts& parts,
-                          MemoryBudget::Lease& lease) {
+                          int64_t file_bytes, MemoryBudget::Lease& lease) {
   if (!parts.trial) return Trial();
-  auto trial = parts.trial(folder);
+  absl::StatusOr<Trial> trial = absl::UnknownError("not tried");
+  parts.aside([&] { trial = parts.trial(folder); });
   TORCHD_RETURN_IF_ERROR(trial.status());
-  if (trial->memory_bytes > 0) TORCHD_RETURN_IF_ERROR(lease.Resize(trial->memory_bytes));
+  TORCHD_RETURN_IF_ERROR(
+      lease.Resize(std::max(lease.bytes(), file_bytes + trial->memory_peak_bytes)));
   return trial;
+}
+
+// The archive is gone, and the trial has shown what stays: the weights at least, which a package
+// keeps in a file. Without that proof nothing is given back.
+absl::Status KeepWhatStays(const Trial& trial, int64_t file_bytes, MemoryBudget::Lease& lease) {
+  if (trial.memory_bytes == 0) return absl::OkStatus();
+  return lease.Resize(std::max(file_bytes, trial.memory_bytes));
 }
 
 absl::Status Compare(const Trial& trial, const ArrivalParts& parts, Model& model) {
@@ -61,8 +98,9 @@ absl::StatusOr<std::unique_ptr<Servable>> Arrive(const VersionFolder& folder,
   TORCHD_RETURN_IF_ERROR(folder.status);
   TORCHD_ASSIGN_OR_RETURN(VersionFiles files, ReadVersionFiles(folder));
   const std::string path = folder.ModelFile();
+  const int64_t file_bytes = FileBytes(path);
   TORCHD_ASSIGN_OR_RETURN(MemoryBudget::Lease lease,
-                          memory.Reserve(FileBytes(path) * kMemoryPerFileByte));
+                          memory.Reserve(file_bytes * kMemoryPerFileByte));
   std::optional<SealedFile> sealed;  // What was tried is what is loaded.
   VersionFolder read = folder;
   if (parts.trial) {
@@ -75,7 +113,7 @@ absl::StatusOr<std::unique_ptr<Servable>> Arrive(const VersionFolder& folder,
     return absl::Status(status.code(),
                         absl::StrReplaceAll(status.message(), {{read.ModelFile(), path}}));
   };
-  const auto trial = Try(read, parts, lease);
+  const auto trial = Try(read, parts, file_bytes, lease);
   if (!trial.ok()) return named(trial.status());
   auto loaded = parts.load(read.ModelFile(), files.config);
   if (!loaded.ok()) return named(loaded.status());
@@ -84,12 +122,20 @@ absl::StatusOr<std::unique_ptr<Servable>> Arrive(const VersionFolder& folder,
   TORCHD_ASSIGN_OR_RETURN(Preprocessor preprocessor,
                           Preprocessor::Create(files.config, model->signature().inputs,
                                                files.vocabulary, parts.image_limits));
-  TORCHD_RETURN_IF_ERROR(parts.warm_up(*model));
+  TORCHD_ASSIGN_OR_RETURN(std::unique_ptr<Lane> lane, parts.warm_up(*model, files.config));
   TORCHD_RETURN_IF_ERROR(In("compared with its trial run", Compare(*trial, parts, *model)));
+  sealed.reset();
+  TORCHD_RETURN_IF_ERROR(KeepWhatStays(*trial, file_bytes, lease));
+  std::vector<std::string> notes = OutputNotes(files.config, model->signature());
+  if (!lane->options.note.empty()) notes.push_back(lane->options.note);
+  for (const std::string& note : notes) {
+    Log(Severity::kWarning, "model note",
+        {{"model", folder.name}, {"version", absl::StrCat(folder.version)}, {"note", note}});
+  }
   return std::make_unique<Servable>(
       Servable{folder.name, folder.version, std::move(files.config), std::move(files.labels),
-               std::move(model), std::move(preprocessor),
-               metrics.ForModel(folder.name, folder.version), std::move(lease)});
+               std::move(model), std::move(lane), std::move(preprocessor),
+               metrics.ForModel(folder.name, folder.version), std::move(lease), std::move(notes)});
 }
 
 }  // namespace torchd

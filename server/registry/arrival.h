@@ -12,6 +12,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "server/batching/lane.h"
 #include "server/metrics/server_metrics.h"
 #include "server/preprocessing/preprocessor.h"
 #include "server/registry/memory_budget.h"
@@ -23,7 +24,9 @@ namespace torchd {
 // What a trial found out.
 struct Trial {
   std::vector<Tensor> outputs;  // For TrialRow(); empty: not to be compared.
-  int64_t memory_bytes = 0;     // What it took beyond an empty process; 0: not known.
+  // What it took beyond an empty process once loaded, and at most. 0: not known.
+  int64_t memory_bytes = 0;
+  int64_t memory_peak_bytes = 0;
 };
 
 struct ArrivalParts {
@@ -31,12 +34,16 @@ struct ArrivalParts {
   std::function<void()> prepare_thread = [] {};
   // Loads and runs the version once where a crash costs nothing. Empty: no trial.
   std::function<absl::StatusOr<Trial>(const VersionFolder& folder)> trial;
+  // Runs what may take long and needs no loading thread's place: the trial.
+  std::function<void(const std::function<void()>& wait)> aside =
+      [](const std::function<void()>& wait) { wait(); };
   // Makes a model of a file.
   std::function<absl::StatusOr<std::unique_ptr<Model>>(const std::string& path,
                                                        const ModelConfig& config)>
       load;
-  // Runs the model where it will serve, until its first requests are as fast as later ones.
-  std::function<absl::Status(Model&)> warm_up;
+  // Runs the model where it will serve, until its first requests are as fast as later ones, and
+  // says how its rows will run.
+  std::function<absl::StatusOr<std::unique_ptr<Lane>>(Model&, const ModelConfig&)> warm_up;
   // Runs TrialRow() where it will serve. Empty: nothing is compared.
   std::function<absl::StatusOr<std::vector<Tensor>>(Model&)> run;
   ImageLimits image_limits;

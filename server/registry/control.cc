@@ -63,10 +63,26 @@ absl::Status Outcome(const std::string& name, const std::vector<VersionStatus>& 
       absl::StrCat("model '", name, "' ", reason.empty() ? "has no version that loads" : reason));
 }
 
+// Worth another try, at the next start or elsewhere.
+absl::Status Stopping(const std::string& name, absl::string_view reason) {
+  return absl::UnavailableError(absl::StrCat("the server is stopping; what was asked of model '",
+                                             name, "' is not done", reason.empty() ? "" : ": ",
+                                             reason));
+}
+
+absl::Status Outcome(const std::string& name, bool loaded, const Registry& registry) {
+  absl::Status outcome = loaded ? Outcome(name, registry.Snapshot()) : absl::OkStatus();
+  if (!registry.stopping()) return outcome;
+  // A failure may be the stop's own: it ends the trials, too.
+  if (!outcome.ok() || registry.LeftUndone(name)) return Stopping(name, outcome.message());
+  return outcome;
+}
+
 }  // namespace
 
-RepositoryControl::RepositoryControl(Options options, Registry& registry)
+RepositoryControl::RepositoryControl(Options options, RepositorySource& source, Registry& registry)
     : options_(std::move(options)),
+      source_(source),
       registry_(registry),
       thread_("control", {1, kCallsWaitingMax}) {}
 
@@ -75,7 +91,7 @@ absl::Status RepositoryControl::Start(const RepositorySnapshot& snapshot) {
     TORCHD_ASSIGN_OR_RETURN(asked_, ReadState(options_.state_file));
     TORCHD_RETURN_IF_ERROR(WriteFileAtomically(options_.state_file, StateText(asked_)));
   }
-  registry_.SetRepository(snapshot);
+  source_.Begin(snapshot);
   for (const std::string& name : asked_) {
     if (registry_.Knows(name)) {
       registry_.Ask(name, true);
@@ -103,46 +119,40 @@ void RepositoryControl::Enqueue(const std::string& name, Step step, const Done& 
   if (!named.ok()) return done(named);
   const bool loaded = step != &RepositoryControl::BeginUnload;
   const bool taken = thread_.Submit([this, name, step, done, loaded] {
-    const absl::Status begun = (this->*step)(name);
+    const absl::Status begun = registry_.stopping() ? Stopping(name, "") : (this->*step)(name);
     if (!begun.ok()) return done(begun);
     // Without `this`, which the registry outlives.
     registry_.WhenSettled(name, [&registry = registry_, name, loaded, done] {
-      done(loaded ? Outcome(name, registry.Snapshot()) : absl::OkStatus());
+      done(Outcome(name, loaded, registry));
     });
   });
   if (!taken) done(absl::ResourceExhaustedError("too many model changes wait already"));
 }
 
 // The model as it is on disk now.
-absl::Status RepositoryControl::Refresh(const std::string& name) {
+absl::Status RepositoryControl::Refresh(const std::string& name, Anew anew) {
   if (options_.mode == ControlMode::kFixed && !registry_.Knows(name)) {
     return absl::FailedPreconditionError(
         absl::StrCat("model '", name,
                      "' was not in the repository at the start, and "
                      "model_control is fixed; expected watch or explicit"));
   }
-  TORCHD_ASSIGN_OR_RETURN(const RepositorySnapshot snapshot,
-                          ScanRepository(options_.repository, options_.scan));
-  registry_.SetModel(name, snapshot);
-  if (registry_.Knows(name)) return absl::OkStatus();
-  return absl::NotFoundError(absl::StrCat("no model '", name, "' in the repository"));
+  return source_.LookAt(name, anew);
 }
 
 absl::Status RepositoryControl::BeginLoad(const std::string& name) {
-  TORCHD_RETURN_IF_ERROR(Refresh(name));
+  TORCHD_RETURN_IF_ERROR(Refresh(name, Anew::kFailed));
   if (options_.mode == ControlMode::kExplicit) TORCHD_RETURN_IF_ERROR(Remember(name, true));
-  registry_.Retry(name, /*reload=*/false);
   registry_.Ask(name, true);
   return absl::OkStatus();
 }
 
 absl::Status RepositoryControl::BeginReload(const std::string& name) {
-  TORCHD_RETURN_IF_ERROR(Refresh(name));
+  TORCHD_RETURN_IF_ERROR(Refresh(name, Anew::kAll));
   if (options_.mode == ControlMode::kExplicit && asked_.count(name) == 0) {
     return absl::FailedPreconditionError(
         absl::StrCat("model '", name, "' is not loaded; expected `torchctl load` first"));
   }
-  registry_.Retry(name, /*reload=*/true);
   return absl::OkStatus();
 }
 

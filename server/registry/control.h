@@ -1,8 +1,8 @@
 // Who decides what is loaded: the repository as it was at the start (fixed), as it is (watch), or
 // an operator, model by model (explicit).
 //
-// Thread-safety: all methods. Scans and state files are read and written on a thread of its own.
-// Ownership: borrows the registry and the clock, which outlive it.
+// Thread-safety: all methods. Looks and state files are read and written on a thread of its own.
+// Ownership: borrows source and registry, which outlive it.
 #pragma once
 
 #include <functional>
@@ -16,6 +16,7 @@
 #include "server/base/thread_pool.h"
 #include "server/registry/registry.h"
 #include "server/registry/repository.h"
+#include "server/registry/repository_source.h"
 
 namespace torchd {
 
@@ -24,22 +25,20 @@ enum class ControlMode { kFixed, kWatch, kExplicit };
 class RepositoryControl {
  public:
   struct Options {
-    std::string repository;
-    ScanOptions scan;
     ControlMode mode = ControlMode::kFixed;
     std::string state_file;  // Explicit mode: the names that were loaded; empty: forgotten at exit.
   };
   // Called once, on a thread of the registry's or the control's.
   using Done = std::function<void(const absl::Status& status)>;
 
-  RepositoryControl(Options options, Registry& registry);
+  RepositoryControl(Options options, RepositorySource& source, Registry& registry);
 
   // Gives the registry what the repository holds, and in explicit mode what the state file names.
   absl::Status Start(const RepositorySnapshot& snapshot);
 
   // Each ends when the model has nothing more to do. OK: it serves what it should (after Unload():
   // nothing). NOT_FOUND: no such model. FAILED_PRECONDITION: not in this mode, or the version does
-  // not load, with the reason.
+  // not load, with the reason. UNAVAILABLE: the registry is stopping, and it is not done.
   void Load(const std::string& name, const Done& done);
   void Unload(const std::string& name, const Done& done);
   void Reload(const std::string& name, const Done& done);
@@ -51,10 +50,11 @@ class RepositoryControl {
   absl::Status BeginLoad(const std::string& name);
   absl::Status BeginUnload(const std::string& name);
   absl::Status BeginReload(const std::string& name);
-  absl::Status Refresh(const std::string& name);
+  absl::Status Refresh(const std::string& name, Anew anew);
   absl::Status Remember(const std::string& name, bool asked);
 
   const Options options_;
+  RepositorySource& source_;
   Registry& registry_;
   std::set<std::string> asked_;  // The control's own thread only, once started.
   ThreadPool thread_;

@@ -21,10 +21,10 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "server/base/clock.h"
-#include "server/base/thread_pool.h"
 #include "server/metrics/server_metrics.h"
 #include "server/registry/arrival.h"
 #include "server/registry/lifecycle.h"
+#include "server/registry/loaders.h"
 #include "server/registry/memory_budget.h"
 #include "server/registry/reaper.h"
 #include "server/registry/repository.h"
@@ -36,11 +36,11 @@ struct VersionStatus {
   std::string name;
   int64_t version = 0;
   VersionState state = VersionState::kUnknown;
-  std::string reason;               // Why it does not serve, or not what is on disk.
-  ModelHandle servable;             // Set while it serves.
-  Duration load_time{0};            // Of the copy that serves.
-  bool wanted = false;              // By the policy, a label, and whoever decides.
-  std::vector<std::string> labels;  // "stable"
+  std::string reason;     // Why it does not serve, or not what is on disk.
+  ModelHandle servable;   // Set while it serves.
+  Duration load_time{0};  // Of the copy that serves.
+  bool wanted = false;    // By the policy, a label, and whoever decides; no odd name ever is.
+  std::vector<std::string> labels;  // Those that lead to it now: "stable".
   std::vector<std::string> notes;   // Of the model: what its owner should know.
 };
 
@@ -50,11 +50,16 @@ struct VersionChoice {
   std::string label = {};
 };
 
+// Which of a model's versions load: those whose files changed; also those that failed, at once;
+// also those that serve, in a new copy.
+enum class Anew { kChanged, kFailed, kAll };
+
 class Registry {
  public:
   struct Parts {
     ArrivalParts arrival;
-    // Told of each model when what it can serve changes: name, whether a version is ready.
+    // Told of each model when it turns ready, or wanted, or no longer: name, whether a version is
+    // ready. So whoever sums up all models (VersionStatus::wanted) is never behind.
     std::function<void(const std::string& name, bool ready)> on_change;
     ServerMetrics* metrics = nullptr;
     const Clock* clock = nullptr;
@@ -72,15 +77,12 @@ class Registry {
   // What the repository holds now. Returns at once; loads and unloads follow.
   void SetRepository(const RepositorySnapshot& repository) ABSL_LOCKS_EXCLUDED(mutex_);
 
-  // The same for one model alone.
-  void SetModel(const std::string& name, const RepositorySnapshot& repository)
-      ABSL_LOCKS_EXCLUDED(mutex_);
+  // The same for one model alone, and what of it loads besides, in one step: nothing loads twice.
+  void SetModel(const std::string& name, const RepositorySnapshot& repository,
+                Anew anew = Anew::kChanged) ABSL_LOCKS_EXCLUDED(mutex_);
 
   // Whether a model may load, where that is on demand. No effect on a name that is not known.
   void Ask(const std::string& name, bool asked) ABSL_LOCKS_EXCLUDED(mutex_);
-
-  // Failures are forgotten and tried again at once; `reload`: what serves is loaded anew as well.
-  void Retry(const std::string& name, bool reload) ABSL_LOCKS_EXCLUDED(mutex_);
 
   // `done` runs once nothing is loading, due or draining for the model: here, if so already, or on
   // a thread of the registry's. After StopLoading() nothing is due. Not after the destructor began.
@@ -90,8 +92,12 @@ class Registry {
   void Tick() ABSL_LOCKS_EXCLUDED(mutex_);
   Instant NextDueTime() const ABSL_LOCKS_EXCLUDED(mutex_);
 
-  // Loads that have not begun never will; who waits for them is told.
+  // Loads that have not begun never will, nor unloads; who waits for them is told.
   void StopLoading() ABSL_LOCKS_EXCLUDED(mutex_);
+  bool stopping() const { return stopping_; }
+
+  // Whether StopLoading() keeps the model from what is due for it.
+  bool LeftUndone(const std::string& name) const ABSL_LOCKS_EXCLUDED(mutex_);
 
   // The same, waits for the loads that have begun, and lets go of all versions. on_change is told
   // nothing after.
@@ -130,24 +136,39 @@ class Registry {
   struct Entry {
     ModelOnDisk about;                    // Without the versions.
     std::map<int64_t, Version> versions;  // At least one, whenever mutex_ is free.
+    VersionLabels labels;                 // Where each leads now, not yet where it is to lead.
     ModelHandle current;  // What a look-up without a version answers; none: nothing serves.
     bool asked = false;
     std::vector<std::function<void()>> waiting;
   };
   using Models = std::map<std::string, Entry>;
+  struct News {
+    bool known = false;
+    bool ready = false;
+    bool wanted = false;
+    bool operator==(const News& other) const {
+      return ready == other.ready && wanted == other.wanted;
+    }
+  };
   struct Task {
     VersionFolder folder;
     uint64_t fingerprint = 0;
   };
 
+  // Trials that take long give up their place among the loaders.
+  Parts WithTrialsAside(Parts parts);
   static const ModelOnDisk* Find(const RepositorySnapshot& repository, const std::string& name);
   static ModelFacts FactsOf(const Entry& entry);
   static VersionState StateOf(const Version& version);
   static void SetFolder(const VersionFolder& folder, Version& version);
+  static void MoveLabels(Entry& entry);
+  static std::vector<std::string> LabelNotes(const Entry& entry);
   std::set<int64_t> WantedOf(const Entry& entry, const ModelFacts& facts) const;
+  bool Due(const Entry& entry) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool Settled(const Entry& entry) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   VersionStatus StatusOf(const std::string& name, const Entry& entry, int64_t number) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  static void Renew(Anew anew, Version& version);
   void Update(const ModelOnDisk* model, Entry& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<ModelHandle> Choose(const std::string& name, const Entry& entry,
                                      const VersionChoice& choice) const
@@ -163,17 +184,18 @@ class Registry {
   void Finish(const Task& task, absl::StatusOr<std::unique_ptr<Servable>> made, Duration load_time)
       ABSL_LOCKS_EXCLUDED(telling_mutex_, mutex_);
   void OnGone(const std::string& name, int64_t number) ABSL_LOCKS_EXCLUDED(mutex_);
+  News NewsOf(const std::string& name) const ABSL_LOCKS_EXCLUDED(mutex_);
   void Tell(const std::string& name) ABSL_LOCKS_EXCLUDED(telling_mutex_, mutex_);
 
   const Parts parts_;
   std::atomic<bool> stopping_{false};
   MemoryBudget memory_;
   absl::Mutex telling_mutex_ ABSL_ACQUIRED_BEFORE(mutex_);  // Held while on_change is told.
-  std::map<std::string, bool> told_ ABSL_GUARDED_BY(telling_mutex_);  // What on_change was told.
+  std::map<std::string, News> told_ ABSL_GUARDED_BY(telling_mutex_);  // Of what is known.
   mutable absl::Mutex mutex_;
   Models models_ ABSL_GUARDED_BY(mutex_);
   std::unique_ptr<Reaper> reaper_;
-  std::unique_ptr<ThreadPool> loaders_;
+  Loaders loaders_;
 };
 
 }  // namespace torchd

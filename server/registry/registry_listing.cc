@@ -1,9 +1,11 @@
 // What a registry shows: states, listings and look-ups. registry.cc changes them.
+#include <algorithm>
 #include <set>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "server/base/status_macros.h"
+#include "server/config/names.h"
 #include "server/registry/registry.h"
 
 namespace torchd {
@@ -40,23 +42,45 @@ VersionState Registry::StateOf(const Version& version) {
   return VersionState::kUnknown;
 }
 
+std::vector<std::string> Registry::LabelNotes(const Entry& entry) {
+  std::vector<std::string> notes;
+  for (const auto& [label, target] : entry.about.version_labels) {
+    const int64_t at = entry.labels.at(label);
+    if (at == target) continue;
+    notes.push_back(absl::StrCat("version_labels: ", label, " leads to version ", at,
+                                 " until version ", target, " serves",
+                                 entry.versions.count(target) > 0 ? "" : ", which is not there"));
+  }
+  return notes;
+}
+
 VersionStatus Registry::StatusOf(const std::string& name, const Entry& entry,
                                  int64_t number) const {
   const Version& version = entry.versions.at(number);
+  const ModelFacts facts = FactsOf(entry);
+  const std::set<int64_t> wanted = WantedOf(entry, facts);
   VersionStatus status;
   status.name = name;
   status.version = number;
   status.state = StateOf(version);
   status.servable = version.servable;
   status.load_time = version.load_time;
-  status.wanted = WantedOf(entry, FactsOf(entry)).count(number) > 0;
+  status.wanted = wanted.count(number) > 0 && IsName(name);
   status.notes = entry.about.notes;
-  for (const auto& [label, labelled] : entry.about.version_labels) {
+  for (std::string& note : LabelNotes(entry)) status.notes.push_back(std::move(note));
+  const int64_t stand_in = StandIn(facts, wanted, parts_.clock->Now());
+  if (stand_in != 0 && facts.at(stand_in).serving != 0) {
+    status.notes.push_back(absl::StrCat("version ", stand_in, " stands in for version ",
+                                        *wanted.rbegin(), ", which does not serve"));
+  }
+  for (const auto& [label, labelled] : entry.labels) {
     if (labelled == number) status.labels.push_back(label);
   }
   const bool failed = version.facts.failed != 0;
   if (status.state == VersionState::kReady) {
-    if (failed) status.reason = absl::StrCat("its changed files do not load: ", version.reason);
+    if (failed && version.facts.on_disk != version.facts.serving) {
+      status.reason = absl::StrCat("its changed files do not load: ", version.reason);
+    }
     if (version.facts.loading) status.reason = "its changed files are being loaded";
   } else if (failed) {
     status.reason = version.reason;
@@ -85,8 +109,9 @@ std::vector<VersionStatus> Registry::Snapshot() const {
 }
 
 ModelHandle Registry::CurrentOf(const Entry& entry) const {
-  // While one version follows another both serve; the policy's choice comes first.
-  const std::set<int64_t> wanted = WantedOf(entry, FactsOf(entry));
+  // While one version follows another both serve; the policy's choice comes first. A label's does
+  // not: who wants a canary asks for it.
+  const std::set<int64_t> wanted = WantedVersions(entry.about.policy, FactsOf(entry));
   ModelHandle other;
   for (auto at = entry.versions.rbegin(); at != entry.versions.rend(); ++at) {
     if (at->second.servable == nullptr) continue;
@@ -100,12 +125,10 @@ absl::StatusOr<ModelHandle> Registry::Choose(const std::string& name, const Entr
                                              const VersionChoice& choice) const {
   int64_t number = choice.version;
   if (!choice.label.empty()) {
-    const auto label = entry.about.version_labels.find(choice.label);
-    if (label == entry.about.version_labels.end()) {
-      return absl::NotFoundError(absl::StrCat("model '", name,
-                                              "' has no version label of that "
-                                              "name; it has ",
-                                              KeysOf(entry.about.version_labels)));
+    const auto label = entry.labels.find(choice.label);
+    if (label == entry.labels.end()) {
+      return absl::NotFoundError(absl::StrCat(
+          "model '", name, "' has no version label of that name; it has ", KeysOf(entry.labels)));
     }
     number = label->second;
   }
@@ -120,8 +143,10 @@ absl::StatusOr<ModelHandle> Registry::Choose(const std::string& name, const Entr
     return NotReady(StatusOf(name, entry, number));
   }
   if (entry.current != nullptr) return entry.current;
-  const std::set<int64_t> wanted = WantedOf(entry, FactsOf(entry));
-  const int64_t meant = wanted.empty() ? entry.versions.rbegin()->first : *wanted.rbegin();
+  int64_t meant = entry.versions.rbegin()->first;
+  for (const int64_t wanted : WantedOf(entry, FactsOf(entry))) {
+    if (entry.versions.count(wanted) > 0) meant = wanted;
+  }
   return NotReady(StatusOf(name, entry, meant));
 }
 
@@ -136,11 +161,16 @@ absl::StatusOr<ModelHandle> Registry::Lookup(absl::string_view name,
   }
   if (!name.empty()) TORCHD_RETURN_IF_ERROR(CheckModelName(name));
   absl::MutexLock lock(&mutex_);
-  if (name.empty() && models_.size() != 1) {
+  // A folder that no caller could name is no model.
+  const auto callable = [](const auto& model) { return IsName(model.first); };
+  const auto count =
+      name.empty() ? std::count_if(models_.begin(), models_.end(), callable) : int64_t{1};
+  if (count != 1) {
     return absl::InvalidArgumentError(
-        absl::StrCat("model is empty, but the server has ", models_.size(), " models; name one"));
+        absl::StrCat("model is empty, but the server has ", count, " models; name one"));
   }
-  const auto found = name.empty() ? models_.begin() : models_.find(std::string(name));
+  const auto found = name.empty() ? std::find_if(models_.begin(), models_.end(), callable)
+                                  : models_.find(std::string(name));
   if (found == models_.end()) {
     return absl::NotFoundError(absl::StrCat("no model '", name, "' in the repository"));
   }

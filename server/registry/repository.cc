@@ -6,11 +6,11 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "server/base/status_macros.h"
 #include "server/config/names.h"
 #include "server/registry/fingerprint.h"
+#include "server/registry/layout.h"
 #include "server/registry/root_folder.h"
 #include "server/registry/version_files.h"
 
@@ -18,21 +18,20 @@ namespace torchd {
 namespace {
 
 constexpr size_t kNotesMax = 100;
-constexpr char kModelFile[] = "model.pt";
-constexpr char kPackageFile[] = "model.pt2";
 
-// A version number is written as it is read back: no sign, no leading zero.
-bool ParseVersion(const std::string& text, int64_t& version) {
-  return absl::SimpleAtoi(text, &version) && version > 0 && absl::StrCat(version) == text;
-}
-
-// A folder's name that is no model's, for a listing: bounded, and ASCII as the wire wants UTF-8.
-std::string Harmless(std::string name) {
-  name.resize(std::min(name.size(), kNameLengthMax));
-  for (char& c : name) {
-    if (!absl::ascii_isprint(static_cast<unsigned char>(c))) c = '?';
+// A folder's name that is no model's, for a listing: ASCII, as the wire wants UTF-8. No two names
+// look alike, and none looks like a model's: what makes it none stays visible.
+std::string Harmless(absl::string_view name) {
+  std::string shown;
+  for (const char c : name) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (absl::ascii_isprint(byte) && c != '\\') {
+      shown += c;
+    } else {
+      absl::StrAppend(&shown, "\\x", absl::Hex(byte, absl::kZeroPad2));
+    }
   }
-  return name;
+  return shown;
 }
 
 void AddNote(ModelOnDisk& model, std::string note) {
@@ -41,6 +40,8 @@ void AddNote(ModelOnDisk& model, std::string note) {
 
 // --- Fingerprints. ---
 
+// ctime tells what mtime does not: a mended permission, contents replaced under the old time. A
+// hard link or a rename changes it as well, once: that costs a copy of the same.
 void AddFile(const RootFolder& root, const std::string& folder, const std::string& name,
              Fingerprint& fingerprint) {
   const auto entry = root.Look(absl::StrCat(folder, "/", name));
@@ -49,8 +50,11 @@ void AddFile(const RootFolder& root, const std::string& folder, const std::strin
   if (!entry.ok()) return fingerprint.Add(absl::string_view(entry.status().message()));
   fingerprint.Add(static_cast<uint64_t>(entry->stat.st_ino));
   fingerprint.Add(static_cast<uint64_t>(entry->stat.st_size));
-  fingerprint.Add(static_cast<uint64_t>(entry->stat.st_mtim.tv_sec));
-  fingerprint.Add(static_cast<uint64_t>(entry->stat.st_mtim.tv_nsec));
+  fingerprint.Add(static_cast<uint64_t>(entry->stat.st_mode));
+  for (const timespec& time : {entry->stat.st_mtim, entry->stat.st_ctim}) {
+    fingerprint.Add(static_cast<uint64_t>(time.tv_sec));
+    fingerprint.Add(static_cast<uint64_t>(time.tv_nsec));
+  }
 }
 
 uint64_t FingerprintOf(const RootFolder& root, const VersionFolder& version,
@@ -133,6 +137,11 @@ absl::StatusOr<ModelConfig> ConfigOf(const Scan& scan, const FoundConfig& of_mod
       !absl::IsNotFound(scan.root.Look(absl::StrCat(version.folder, "/", kModelYaml)).status());
   if (!has_own) return of_model.config;
   TORCHD_ASSIGN_OR_RETURN(FoundConfig own, ReadConfig(scan.root, {version.folder, model.folder}));
+  if (own.config.version_policy || !own.config.version_labels.empty()) {
+    own.notes.push_back(
+        "its versions and version_labels are not honoured; they count in the "
+        "model's folder alone");
+  }
   for (const std::string& note : own.notes) {
     AddNote(model, absl::StrCat("version ", version.version, ": ", note));
   }
@@ -197,14 +206,10 @@ FoundConfig AddConfig(const Scan& scan, ModelOnDisk& model) {
   model.policy = config.config.version_policy.value_or(VersionPolicy());
   model.version_labels = config.config.version_labels;
   for (const std::string& note : config.notes) AddNote(model, note);
-  if (config.config.rows_per_batch_max > 1) {
-    AddNote(model,
-            absl::StrCat("rows_per_batch_max (max_batch_size) ", config.config.rows_per_batch_max,
-                         ": rows run one at a time in this version of torchd"));
-  }
   if (!config.name.empty() && config.name != model.name) {
-    AddNote(model, absl::StrCat(kConfigPbtxt, ": name \"", Harmless(config.name),
-                                "\" is not honoured; the model is called \"", model.name, "\""));
+    AddNote(model,
+            absl::StrCat(kConfigPbtxt, ": name \"", Harmless(config.name.substr(0, kNameLengthMax)),
+                         "\" is not honoured; the model is called \"", model.name, "\""));
   }
   return config;
 }
@@ -225,9 +230,7 @@ void MakeUnfit(const Scan& scan, ModelOnDisk& model, absl::Status why) {
 void AddVersions(const Scan& scan, ModelOnDisk& model) {
   const FoundConfig config = AddConfig(scan, model);
   const auto versions = VersionsIn(scan, model.folder);
-  if (!versions.ok()) {
-    return MakeUnfit(scan, model, model.status.ok() ? versions.status() : model.status);
-  }
+  if (!versions.ok()) return MakeUnfit(scan, model, versions.status());
   for (const int64_t version : *versions) {
     AddVersion(scan, config, version, absl::StrCat(model.folder, "/", version), model);
   }
@@ -252,15 +255,6 @@ ModelOnDisk ReadModel(const Scan& scan, const std::string& name, const absl::Sta
 
 // --- The repository. ---
 
-// Whether the repository is itself a model's folder. An unfit link counts: the listing says why.
-bool HoldsModelFile(const RootFolder& root) {
-  for (const char* name : {kModelFile, kPackageFile}) {
-    const auto entry = root.Look(absl::StrCat(root.path(), "/", name));
-    if (!absl::IsNotFound(entry.status()) && !(entry.ok() && entry->is_folder())) return true;
-  }
-  return false;
-}
-
 ModelOnDisk ReadSingleModel(const Scan& scan, const std::string& name, bool has_folders) {
   ModelOnDisk model;
   model.name = name;
@@ -275,16 +269,24 @@ ModelOnDisk ReadSingleModel(const Scan& scan, const std::string& name, bool has_
   return model;
 }
 
-// Each folder, and each link that is unfit, with its status.
+// Each folder, and each link that is unfit, with its status. A link called like a model file is
+// meant as one.
 absl::StatusOr<std::map<std::string, absl::Status>> FoldersIn(const RootFolder& root) {
   TORCHD_ASSIGN_OR_RETURN(const std::vector<std::string> names, root.List(root.path()));
   std::map<std::string, absl::Status> folders;
   for (const std::string& name : names) {
     const auto entry = root.Look(absl::StrCat(root.path(), "/", name));
     if (absl::IsNotFound(entry.status()) || (entry.ok() && !entry->is_folder())) continue;
+    if (!entry.ok() && (name == kModelFile || name == kPackageFile)) continue;
     folders.emplace(name, entry.status());
   }
   return folders;
+}
+
+// Whether any of them could be a model's: lost+found could not.
+bool HoldsNames(const std::map<std::string, absl::Status>& folders) {
+  return std::any_of(folders.begin(), folders.end(),
+                     [](const auto& folder) { return IsName(folder.first); });
 }
 
 }  // namespace
@@ -323,11 +325,13 @@ absl::StatusOr<RepositorySnapshot> ScanRepository(const std::string& repository,
   TORCHD_ASSIGN_OR_RETURN(const auto folders, FoldersIn(root));
   const Scan scan = {root, options};
   RepositorySnapshot snapshot;
-  if (HoldsModelFile(root)) {
+  const FoundLayout found = FindLayout(root, folders, options.layout);
+  if (found.layout == Layout::kSingleModel) {
     ModelOnDisk model = ReadSingleModel(
         scan, options.model_name.empty() ? ModelNameOf(repository) : options.model_name,
-        !folders.empty());
+        HoldsNames(folders));
     snapshot.models.emplace(model.name, std::move(model));
+    snapshot.layout = found.layout;
     return snapshot;
   }
   if (folders.size() > static_cast<size_t>(options.models_max)) {
@@ -338,6 +342,12 @@ absl::StatusOr<RepositorySnapshot> ScanRepository(const std::string& repository,
   for (const auto& folder : folders) {
     ModelOnDisk model = ReadModel(scan, folder.first, folder.second);
     snapshot.models.emplace(model.name, std::move(model));
+  }
+  if (HoldsNames(folders)) snapshot.layout = found.layout;
+  for (const std::string& name : found.strays) {
+    snapshot.notes.push_back(absl::StrCat(root.path(), "/", name,
+                                          " is not honoured: the repository holds folders of "
+                                          "models"));
   }
   return snapshot;
 }

@@ -1,7 +1,8 @@
 // The model repository on disk, in three layouts:
 //   <repository>/<model>/<version>/model.pt or model.pt2: our own
 //   the same with <model>/config.pbtxt: Triton's
-//   <repository>/model.pt or model.pt2: one model, version 1, as KServe mounts it
+//   <repository>/model.pt or model.pt2: one model, version 1, as KServe mounts it, where no folder
+//   holds a version
 // model.yaml, labels.txt and a vocabulary stand in the version's folder or, for all versions, in
 // the model's. docs/model-config.md is the manual.
 //
@@ -40,24 +41,32 @@ struct VersionFolder {
 };
 
 struct ModelOnDisk {
-  std::string name;     // By the grammar, unless `status` says that it is not.
-  std::string folder;   // <repository>/<model>
+  std::string name;    // By the grammar; else `status` says that it is not, and odd bytes are \xHH.
+  std::string folder;  // <repository>/<model>
   absl::Status status;  // Why none of it can be loaded; then it is each version's status, too.
-  std::map<int64_t, VersionFolder> versions;  // None found: the entry 0 has the reason.
+  // The entry 0 stands alone and has the reason where there are none (NOT_FOUND) or nobody can tell
+  // (any other error).
+  std::map<int64_t, VersionFolder> versions;
   std::vector<std::string> notes;  // What its owner should know though it works; at most 100.
-  VersionPolicy policy;
+  VersionPolicy policy;            // With the labels: the defaults where `status` is not OK.
   std::map<std::string, int64_t> version_labels;
   uint64_t fingerprint = 0;  // Of all but the versions.
 };
 
+// kUnknown: it holds nothing yet that could be a model's.
+enum class Layout { kUnknown, kModels, kSingleModel };
+
 struct RepositorySnapshot {
   std::map<std::string, ModelOnDisk> models;
+  Layout layout = Layout::kUnknown;
+  std::vector<std::string> notes;  // Of the repository itself: what in it does not count.
 };
 
 struct ScanOptions {
   std::string model_name = {};  // Of a model in the repository itself; empty: as ModelNameOf().
   int models_max = 10'000;      // Beyond: no snapshot.
   int versions_max = 10'000;    // Beyond: the model has none.
+  Layout layout = Layout::kUnknown;  // Of the scan before: it stands while it can.
 };
 
 // Everything beside the model file that belongs to a version.

@@ -7,9 +7,7 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstdlib>
 #include <cstring>
-#include <filesystem>
 #include <utility>
 
 #include "absl/strings/match.h"
@@ -44,15 +42,6 @@ absl::StatusOr<FileDescriptor> Memory(const std::string& path) {
   return memory;
 }
 
-// A folder of ours where temporary files go.
-absl::StatusOr<std::string> MakeFolder() {
-  const char* set = std::getenv("TMPDIR");
-  std::string folder =
-      absl::StrCat(set != nullptr && *set != '\0' ? set : "/tmp", "/torchd-XXXXXX");
-  if (mkdtemp(folder.data()) == nullptr) return Failed("make a folder", folder);
-  return folder;
-}
-
 }  // namespace
 
 absl::StatusOr<SealedFile> SealedFile::Copy(const std::string& path) {
@@ -60,18 +49,13 @@ absl::StatusOr<SealedFile> SealedFile::Copy(const std::string& path) {
   // By the process's number, since its trials open it, too.
   std::string open_path = absl::StrCat("/proc/", getpid(), "/fd/", memory.get());
   if (!absl::EndsWith(path, ".pt2")) {
-    return SealedFile(std::move(memory), std::move(open_path), "");
+    return SealedFile(std::move(memory), std::move(open_path), std::nullopt);
   }
-  TORCHD_ASSIGN_OR_RETURN(const std::string folder, MakeFolder());
-  const std::string link = absl::StrCat(folder, "/model.pt2");
-  SealedFile sealed(std::move(memory), link, folder);
+  TORCHD_ASSIGN_OR_RETURN(ScratchFolder folder, ScratchFolder::Make());
+  const std::string link = absl::StrCat(folder.path(), "/model.pt2");
+  SealedFile sealed(std::move(memory), link, std::move(folder));
   if (symlink(open_path.c_str(), link.c_str()) != 0) return Failed("link", link);
   return sealed;
-}
-
-SealedFile::~SealedFile() {
-  std::error_code ignored;
-  if (!folder_.empty()) std::filesystem::remove_all(folder_, ignored);
 }
 
 }  // namespace torchd

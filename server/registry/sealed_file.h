@@ -4,11 +4,13 @@
 // Thread-safety: none; one owner. The bytes are in memory as long as it lives.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <utility>
 
 #include "absl/status/statusor.h"
 #include "server/base/file_descriptor.h"
+#include "server/base/scratch_folder.h"
 
 namespace torchd {
 
@@ -20,20 +22,20 @@ class SealedFile {
   SealedFile(SealedFile&& other) noexcept
       : memory_(std::move(other.memory_)),
         path_(std::move(other.path_)),
-        folder_(std::exchange(other.folder_, {})) {}
+        folder_(std::move(other.folder_)) {}
   SealedFile& operator=(SealedFile&&) = delete;
-  ~SealedFile();
+  ~SealedFile() = default;
 
   // Where this process and its trials open the bytes. Ends with ".pt2" where the original does.
   const std::string& path() const { return path_; }
 
  private:
-  SealedFile(FileDescriptor memory, std::string path, std::string folder)
+  SealedFile(FileDescriptor memory, std::string path, std::optional<ScratchFolder> folder)
       : memory_(std::move(memory)), path_(std::move(path)), folder_(std::move(folder)) {}
 
   FileDescriptor memory_;
   std::string path_;
-  std::string folder_;  // Ours, with a link in it; empty: none was needed.
+  std::optional<ScratchFolder> folder_;  // With a link in it; none where none was needed.
 };
 
 }  // namespace torchd

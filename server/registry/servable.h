@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "server/batching/lane.h"
 #include "server/config/model_config.h"
 #include "server/inference/model.h"
 #include "server/metrics/server_metrics.h"
@@ -19,9 +20,11 @@ struct Servable {
   ModelConfig config;
   std::vector<std::string> labels;  // By class; may be empty.
   std::unique_ptr<Model> model;
+  std::unique_ptr<Lane> lane;  // Of the model: how its rows wait and run.
   Preprocessor preprocessor;
   ModelMetrics& metrics;
   MemoryBudget::Lease memory = {};
+  std::vector<std::string> notes = {};  // What its owner should know of this version.
 };
 
 using ModelHandle = std::shared_ptr<const Servable>;

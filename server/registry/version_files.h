@@ -13,6 +13,8 @@
 
 namespace torchd {
 
+inline constexpr char kModelFile[] = "model.pt";
+inline constexpr char kPackageFile[] = "model.pt2";
 inline constexpr char kModelYaml[] = "model.yaml";
 inline constexpr char kConfigPbtxt[] = "config.pbtxt";
 

@@ -2,13 +2,21 @@
 
 #include <grpcpp/grpcpp.h>
 
+#include <algorithm>
 #include <atomic>
+#include <string>
 #include <utility>
 
+#include "absl/hash/hash.h"
+#include "absl/strings/str_cat.h"
+#include "server/batching/refusal.h"
 #include "server/rpc/wire.h"
 
 namespace torchd {
 namespace {
+
+constexpr char kClientKey[] = "torchd-client";
+constexpr char kPushbackKey[] = "grpc-retry-pushback-ms";
 
 // gRPC's deadline is wall-clock time; ours is what remains of it on the monotonic clock.
 Instant DeadlineOf(const grpc::CallbackServerContext& context, Instant now) {
@@ -19,6 +27,14 @@ Instant DeadlineOf(const grpc::CallbackServerContext& context, Instant now) {
   return now + std::chrono::duration_cast<Duration>(remaining);
 }
 
+// Who calls: by the name it gives, else by its connection.
+uint64_t ClientOf(const grpc::CallbackServerContext& context) {
+  const auto& metadata = context.client_metadata();
+  const auto named = metadata.find(kClientKey);
+  if (named == metadata.end()) return absl::Hash<std::string>()(context.peer());
+  return absl::Hash<absl::string_view>()({named->second.data(), named->second.size()});
+}
+
 // Lives from the call until gRPC has sent the answer; the request message does, too.
 class ClassifyReactor final : public grpc::ServerUnaryReactor {
  public:
@@ -26,10 +42,16 @@ class ClassifyReactor final : public grpc::ServerUnaryReactor {
     in_flight_.fetch_add(1);
   }
 
-  void Start(Classifier& classifier, ClassifyCall call, v1::ClassifyResponse& response) {
+  void Start(Classifier& classifier, ClassifyCall call, grpc::CallbackServerContext& context,
+             v1::ClassifyResponse& response) {
     call.cancelled = &cancelled_;
-    classifier.Start(std::move(call), [this, &response](const ClassifyAnswer& answer) {
-      if (answer.status.ok()) ToWire(answer, response);
+    classifier.Start(std::move(call), [this, &context, &response](const ClassifyAnswer& answer) {
+      if (answer.status.ok()) {
+        ToWire(answer, response);
+      } else if (const auto retry = RetryAfter(answer.status)) {
+        const auto wait = std::chrono::ceil<std::chrono::milliseconds>(*retry);
+        context.AddTrailingMetadata(kPushbackKey, absl::StrCat(wait.count()));
+      }
       Finish(ToWire(answer.status));
     });
   }
@@ -60,8 +82,13 @@ grpc::ServerUnaryReactor* InferenceService::Classify(grpc::CallbackServerContext
   ClassifyCall call = FromWire(*request);
   call.arrival = now;
   call.deadline = DeadlineOf(*context, now);
+  if (request->timeout_ms() > 0) {
+    const auto timeout = std::chrono::milliseconds(request->timeout_ms());
+    call.deadline = std::min(call.deadline, now + timeout);
+  }
+  call.client = ClientOf(*context);
   auto* reactor = new ClassifyReactor(in_flight_);  // Deletes itself in OnDone().
-  reactor->Start(classifier_, std::move(call), *response);
+  reactor->Start(classifier_, std::move(call), *context, *response);
   return reactor;
 }
 

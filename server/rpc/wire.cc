@@ -78,6 +78,17 @@ void ToWire(const StageDurations& times, v1::StageTimes& wire) {
   wire.set_total_us(Microseconds(times.total));
 }
 
+Priority FromWire(v1::Priority priority) {
+  switch (priority) {
+    case v1::PRIORITY_HIGH:
+      return Priority::kHigh;
+    case v1::PRIORITY_LOW:
+      return Priority::kLow;
+    default:
+      return Priority::kNormal;
+  }
+}
+
 }  // namespace
 
 ClassifyCall FromWire(const v1::ClassifyRequest& request) {
@@ -89,6 +100,14 @@ ClassifyCall FromWire(const v1::ClassifyRequest& request) {
   for (const v1::ClassifyItem& item : request.items()) call.items.push_back(FromWire(item));
   if (request.has_top_k()) call.top_k = request.top_k();
   if (request.has_softmax()) call.softmax = request.softmax();
+  if (!v1::Priority_IsValid(request.priority())) {
+    const absl::Status refused = absl::InvalidArgumentError(
+        absl::StrCat("priority: got ", static_cast<int>(request.priority()),
+                     ", expected one of HIGH, NORMAL, LOW"));
+    for (ClassifyItem& item : call.items) item = refused;
+  }
+  call.priority = FromWire(request.priority());
+  call.bytes = static_cast<int64_t>(request.ByteSizeLong());
   return call;
 }
 
@@ -104,6 +123,7 @@ void ToWire(const ClassifyAnswer& answer, v1::ClassifyResponse& response) {
       wire.set_probability(answered.probability);
     }
     ToWire(item.times, *result.mutable_times());
+    result.set_non_finite(item.non_finite);
     if (!item.status.ok()) {
       result.mutable_error()->set_code(static_cast<int>(item.status.code()));
       result.mutable_error()->set_message(std::string(item.status.message()));

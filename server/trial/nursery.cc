@@ -32,9 +32,8 @@ struct RunningTrial {
   FileDescriptor control;
   Instant began;
   Instant deadline;
-  bool killed = false;         // By us; its end is still to come.
-  bool late = false;           // And because its time was over.
-  int64_t resident_bytes = 0;  // The nursery's, when it forked.
+  bool killed = false;  // By us; its end is still to come.
+  bool late = false;    // And because its time was over.
 };
 
 // A process group cannot have ended and another have taken its number: its leader is not reaped.
@@ -104,7 +103,6 @@ class Nursery {
     // Before the fork: a trial that brings the nursery down is not tried a second time.
     if (!SendReport(order.control.get(), {.kind = TrialReport::Kind::kAccepted})) return;
     RunningTrial running;
-    running.resident_bytes = OwnMemory().resident_bytes;
     running.began = clock_.Now();
     running.deadline = running.began + order.limits.time_max;
     const pid_t nursery = getpid();
@@ -148,8 +146,7 @@ class Nursery {
     const bool killed = WIFSIGNALED(report.wait_status) && WTERMSIG(report.wait_status) == SIGKILL;
     // By us, or by its own timer.
     report.late = trial.late || (killed && trial.began + took >= trial.deadline);
-    report.memory_bytes =
-        std::max<int64_t>(0, int64_t{usage.ru_maxrss} * 1024 - trial.resident_bytes);
+    report.resident_peak_bytes = int64_t{usage.ru_maxrss} * 1024;
     report.took_nanoseconds = std::chrono::nanoseconds(took).count();
     return report;
   }
@@ -208,13 +205,15 @@ std::optional<int> StartedAsNursery(int argc, const char* const* argv) {
   return socket;
 }
 
-int ServeTrials(int socket, const TrialFunction& trial) {
+int ServeTrials(int socket, const TrialFunction& trial, const std::function<void()>& prepare) {
   if (!BindToParent(socket)) {
     Log(Severity::kError,
         "not started as a helper for trials: the socket does not lead to the parent");
     return kExitMisused;
   }
-  Nursery(socket, trial, PrepareProcess()).Serve();
+  FileDescriptor child_signals = PrepareProcess();
+  prepare();
+  Nursery(socket, trial, std::move(child_signals)).Serve();
   return 0;
 }
 

@@ -13,6 +13,7 @@
 // Thread-safety: none; REQUIRES a process with one thread.
 #pragma once
 
+#include <functional>
 #include <optional>
 
 #include "server/trial/trial_child.h"
@@ -26,11 +27,13 @@ inline constexpr char kNurseryFlag[] = "--serve-trials";
 std::optional<int> StartedAsNursery(int argc, const char* const* argv);
 
 // Serves until the daemon is gone, and then kills what still runs. Returns the exit code: 2 when
-// `socket` does not lead to this process's parent, else 0.
+// `socket` does not lead to this process's parent, else 0. `prepare` runs first of all, for what
+// every trial would have to do otherwise; it leaves the process with one thread.
 //
 // A trial's end is reported after its process group was killed and every orphan it left was found
 // and buried (the nursery is their subreaper). Ignores SIGTERM, SIGINT and SIGHUP: a terminal's
 // Ctrl-C must not fail the trials of a daemon that drains.
-int ServeTrials(int socket, const TrialFunction& trial);
+int ServeTrials(
+    int socket, const TrialFunction& trial, const std::function<void()>& prepare = [] {});
 
 }  // namespace torchd

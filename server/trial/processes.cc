@@ -10,17 +10,28 @@
 #include <fstream>
 #include <system_error>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/string_view.h"
 
 namespace torchd {
 
 ProcessMemory OwnMemory() {
-  std::ifstream file("/proc/self/statm");
-  int64_t pages = 0;
-  int64_t resident_pages = 0;
-  file >> pages >> resident_pages;
-  const int64_t page_bytes = sysconf(_SC_PAGESIZE);
-  return {pages * page_bytes, resident_pages * page_bytes};
+  ProcessMemory memory;
+  std::ifstream file("/proc/self/status");
+  for (std::string line; std::getline(file, line);) {
+    const std::vector<absl::string_view> words =
+        absl::StrSplit(line, absl::ByAnyChar(": \t"), absl::SkipEmpty());
+    int64_t kibibytes = 0;
+    if (words.size() != 3 || !absl::SimpleAtoi(words[1], &kibibytes)) continue;
+    const int64_t bytes = kibibytes * 1024;
+    if (words[0] == "VmSize") memory.address_space_bytes = bytes;
+    if (words[0] == "RssAnon" || words[0] == "RssShmem") memory.private_bytes += bytes;
+    if (words[0] == "RssFile") memory.file_bytes = bytes;
+    if (words[0] == "VmHWM") memory.peak_bytes = bytes;
+  }
+  return memory;
 }
 
 std::vector<pid_t> ChildProcesses() {

@@ -13,9 +13,11 @@ namespace torchd {
 
 struct ProcessMemory {
   int64_t address_space_bytes = 0;
-  int64_t resident_bytes = 0;
+  int64_t private_bytes = 0;  // Resident and of no file: heap, stacks, memory shared on purpose.
+  int64_t file_bytes = 0;     // Resident pages of files, such as the code of libraries.
+  int64_t peak_bytes = 0;     // The most that both were together.
 };
-ProcessMemory OwnMemory();
+ProcessMemory OwnMemory();  // All 0 where /proc cannot be read.
 
 // Children of all threads of this process, dead ones that were not waited for included.
 std::vector<pid_t> ChildProcesses();

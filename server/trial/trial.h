@@ -27,9 +27,12 @@ struct TrialLimits {
 };
 
 struct TrialAnswer {
-  std::string payload;       // Made by a process that may be hostile: check every byte.
-  int64_t memory_bytes = 0;  // Resident memory at its peak, beyond the nursery's own.
-  Duration took{};           // From its fork to its end.
+  std::string payload;  // Made by a process that may be hostile: check every byte.
+  // Memory of its own, beyond what it inherited from the nursery and shares with it; pages of files
+  // do not count. As the trial says: one that lies does so within what the kernel saw of it.
+  int64_t memory_bytes = 0;       // When it answered.
+  int64_t memory_peak_bytes = 0;  // At least this much at its peak.
+  Duration took{};                // From its fork to its end.
 };
 
 }  // namespace torchd

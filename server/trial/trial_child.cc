@@ -97,12 +97,18 @@ bool WriteAll(absl::string_view bytes) {
   return true;
 }
 
-bool WriteAnswer(const absl::StatusOr<std::string>& result) {
+// `before`: what was inherited.
+bool WriteAnswer(const absl::StatusOr<std::string>& result, const ProcessMemory& before) {
+  const ProcessMemory now = OwnMemory();
   const absl::string_view bytes =
       result.ok() ? absl::string_view(*result) : result.status().message();
   AnswerHeader header;
   header.bytes = bytes.size();
   header.code = static_cast<int64_t>(result.status().code());
+  header.memory_bytes = now.private_bytes - before.private_bytes;
+  // At its peak it had read no more of the libraries than it has now.
+  header.memory_peak_bytes =
+      std::max(header.memory_bytes, now.peak_bytes - now.file_bytes - before.private_bytes);
   return WriteAll({reinterpret_cast<const char*>(&header), sizeof header}) && WriteAll(bytes);
 }
 
@@ -119,7 +125,8 @@ void RunTrialChild(const TrialOrder& order, pid_t nursery, const TrialFunction& 
   setpgid(0, 0);  // A group of its own, which also keeps it from starting a session.
   ResetSignals();
   if (!KeepOnlyAnswer(order.answer.get())) _exit(kExitNoAnswer);
-  _exit(WriteAnswer(RunLimited(order, trial)) ? 0 : kExitNoAnswer);
+  const ProcessMemory before = OwnMemory();
+  _exit(WriteAnswer(RunLimited(order, trial), before) ? 0 : kExitNoAnswer);
 }
 
 }  // namespace torchd

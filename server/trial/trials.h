@@ -34,7 +34,7 @@ class Trials {
     std::string executable = "/proc/self/exe";  // The same program even if its file was replaced.
     std::string name = "torchd-trial";          // Shown by ps.
     size_t answer_bytes_max = size_t{256} << 20;
-    int side_by_side_max = 64;                    // Run() refuses beyond this.
+    int side_by_side_max = 128;                   // Run() refuses beyond this.
     std::chrono::milliseconds start_max{60'000};  // For a nursery to load the libraries.
     // For news of a trial whose time is over; then the nursery is hung, killed and replaced.
     std::chrono::milliseconds report_wait_max{10'000};

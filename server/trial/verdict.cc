@@ -2,6 +2,7 @@
 
 #include <sys/wait.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <cstring>
@@ -58,9 +59,8 @@ absl::Status ReportedError(int64_t code, absl::string_view message) {
   return {static_cast<absl::StatusCode>(code), PlainText(message.substr(0, kMessageBytesMax))};
 }
 
-absl::StatusOr<std::string> ReadAnswer(std::string&& answer) {
+absl::StatusOr<std::string> ReadAnswer(std::string&& answer, AnswerHeader& header) {
   if (answer.empty()) return absl::InternalError("the trial process ended without an answer");
-  AnswerHeader header;
   if (answer.size() < sizeof header) {
     return absl::InternalError("the trial's answer is cut in its header");
   }
@@ -87,8 +87,11 @@ absl::StatusOr<TrialAnswer> JudgeTrial(const TrialReport& report, std::string an
   if (report.kind != TrialReport::Kind::kEnded) return NotStarted(report.error_number);
   TORCHD_RETURN_IF_ERROR(CheckEnd(report, limits));
   TrialAnswer result;
-  TORCHD_ASSIGN_OR_RETURN(result.payload, ReadAnswer(std::move(answer)));
-  result.memory_bytes = report.memory_bytes;
+  AnswerHeader header;
+  TORCHD_ASSIGN_OR_RETURN(result.payload, ReadAnswer(std::move(answer), header));
+  result.memory_peak_bytes =
+      std::clamp<int64_t>(header.memory_peak_bytes, 0, report.resident_peak_bytes);
+  result.memory_bytes = std::clamp<int64_t>(header.memory_bytes, 0, result.memory_peak_bytes);
   result.took = std::chrono::nanoseconds(report.took_nanoseconds);
   return result;
 }

@@ -28,19 +28,21 @@ struct TrialReport {
   enum class Kind : int32_t { kAccepted, kNotStarted, kEnded };
 
   Kind kind = Kind::kAccepted;
-  int32_t error_number = 0;  // kNotStarted: why.
-  int32_t wait_status = 0;   // kEnded, and all that follows.
-  bool late = false;         // Killed because its time was over.
-  int64_t memory_bytes = 0;
+  int32_t error_number = 0;         // kNotStarted: why.
+  int32_t wait_status = 0;          // kEnded, and all that follows.
+  bool late = false;                // Killed because its time was over.
+  int64_t resident_peak_bytes = 0;  // All of it, what is shared included.
   int64_t took_nanoseconds = 0;
 };
 
 struct AnswerHeader {
-  static constexpr uint64_t kMagic = 0x6c61697274642131;
+  static constexpr uint64_t kMagic = 0x6c61697274642132;
 
   uint64_t magic = kMagic;
   uint64_t bytes = 0;  // That follow: the payload, or the message of an error.
   int64_t code = 0;    // absl::StatusCode.
+  int64_t memory_bytes = 0;
+  int64_t memory_peak_bytes = 0;
 };
 
 struct TrialOrder {

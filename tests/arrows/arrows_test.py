@@ -97,6 +97,8 @@ def include_problem(part, is_test, header):
         return None
     if header.startswith("client/") and part not in ("client", "bench"):
         return "the server does not know its client"
+    if header.startswith("bench/") and part != "bench":
+        return "only benchmarks include benchmarks"
     if header.startswith("tests/") and not is_test:
         return "only tests include tests"
     for prefix, parts in LIBRARIES.items():
@@ -148,6 +150,7 @@ PLANTED = {  # File: its text; each breaks exactly one rule.
     "server/newcomer/a.h": "#pragma once\n",
     "server/registry/client.cc": '#include "client/torchd_client.h"\n',
     "client/server.cc": '#include "server/base/log.h"\n',
+    "client/bench.cc": '#include "bench/quantiles.h"\n',
     "server/base/test.cc": '#include "tests/unit/base/fake.h"\n',
     "tests/unit/batching/torch_test.cc": "#include <c10/core/Device.h>\n",
     "server/trial/load.cc": '#include "server/execution/torch_model.h"\n',

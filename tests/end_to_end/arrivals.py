@@ -57,7 +57,7 @@ def addend(mark: int) -> torch.Tensor:
     return torch.tensor([mark, 10.0 * mark, 0, 1])
 
 
-def _saved(module: torch.nn.Module) -> bytes:
+def saved(module: torch.nn.Module) -> bytes:
     buffer = io.BytesIO()
     torch.jit.save(torch.jit.script(module.eval()), buffer)
     return buffer.getvalue()
@@ -65,17 +65,17 @@ def _saved(module: torch.nn.Module) -> bytes:
 
 @functools.cache
 def archive(mark: int, rounds: int = 0) -> bytes:
-    return _saved(Marked(mark, rounds))
+    return saved(Marked(mark, rounds))
 
 
 @functools.cache
 def endless() -> bytes:
-    return _saved(Endless())
+    return saved(Endless())
 
 
 @functools.cache
 def greedy() -> bytes:
-    return _saved(Greedy())
+    return saved(Greedy())
 
 
 def add_version(repository: pathlib.Path, name: str, version: int, data: bytes) -> pathlib.Path:

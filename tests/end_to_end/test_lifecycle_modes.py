@@ -177,6 +177,65 @@ def test_damaged_state_file_stops_the_start(tmp_path, linear_repository, text):
     assert done.returncode != 0 and str(kept) in done.stderr
 
 
+# --- Watch. ---
+
+
+def test_what_an_operator_loads_is_not_held_back_again(tmp_path, torchctl):
+    """Settling held an older view than the operator's, and the next look put it back."""
+    repository = tmp_path / "models"
+    add_version(repository, "model", 1, archive(1))
+    flags = ("--model-control", "watch", "--settle-ms", 600_000, "--poll-ms", 500)
+    with harness.serving(tmp_path, repository, *flags) as daemon:
+        add_version(repository, "model", 2, archive(2))
+        assert torchctl(daemon, "load", "model").returncode == 0
+        serves(daemon, "model", 2, 2)
+        arrivals.replace(repository / "model/2/model.pt", archive(3))
+        assert torchctl(daemon, "reload", "model").returncode == 0
+        serves(daemon, "model", 2, 3)
+        loads = daemon.log().count("model ready")
+        (repository / "model.pt").touch()  # Once that shows, the watcher has looked.
+        harness.wait_until(lambda: "is not honoured" in daemon.log(), "the next look")
+        assert torchctl(daemon, "load", "model").returncode == 0  # Returns when all is settled.
+        serves(daemon, "model", 2, 3)
+        assert daemon.log().count("model ready") == loads
+
+
+# --- The end. ---
+
+
+def test_model_changes_are_unavailable_while_draining(tmp_path, torchctl):
+    repository, kept = tmp_path / "models", tmp_path / "state"
+    for name in ("one", "two"):
+        add_version(repository, name, 1, archive(1))
+    flags = ("--model-control", "explicit", "--state-file", kept, "--drain-delay-ms", 2000)
+    with harness.serving(tmp_path, repository, *flags) as daemon:
+        assert torchctl(daemon, "load", "one").returncode == 0
+        daemon.terminate()
+        harness.wait_until(lambda: daemon.status().draining, "the drain")
+        for call, name in ((daemon.admin.LoadModel, "two"), (daemon.admin.ReloadModel, "one"),
+                           (daemon.admin.UnloadModel, "one")):
+            code, text = code_of(call, name)
+            assert code == grpc.StatusCode.UNAVAILABLE and "the server is stopping" in text
+        failed = torchctl(daemon, "load", "two")
+        assert failed.returncode != 0 and "the server is stopping" in failed.err
+        serves(daemon, "one", 1, 1)
+    assert kept.read_text().splitlines()[1:] == ["one"]
+
+
+def test_load_that_the_drain_cuts_short_is_unavailable(tmp_path):
+    repository = tmp_path / "models"
+    add_version(repository, "model", 1, archive(1))
+    flags = ("--model-control", "explicit", "--drain-delay-ms", 2000)
+    with harness.serving(tmp_path, repository, *flags) as daemon:
+        arrivals.replace(repository / "model/1/model.pt", arrivals.endless())
+        call = daemon.admin.LoadModel.future(wire.admin.LoadModelRequest(model="model"), timeout=60)
+        harness.wait_until(lambda: len(arrivals.descendants(daemon.process.pid)) > 1, "a trial")
+        daemon.terminate()
+        error = call.exception(timeout=30)
+        assert error.code() == grpc.StatusCode.UNAVAILABLE, error
+        assert "the server is stopping" in error.details(), error
+
+
 # --- Fixed. ---
 
 
@@ -214,7 +273,8 @@ def test_triton_repository_is_served_unchanged(tmp_path, torchctl):
         got = daemon.classify("triton", wire.row([0, 0, 90, 0]), version=1, top_k=1)
         assert got.results[0].classes[0].label == "blue"
         notes = "\n".join(versions(daemon, "triton")[1].notes)
-        assert "instance_group" in notes and "max_queue_delay_microseconds" in notes
+        assert "instance_group" in notes and "max_queue_delay_microseconds" not in notes
+        assert versions(daemon, "triton")[1].scheduling.delay_us_max == 100
         shown = torchctl(daemon, "models")
         assert shown.returncode == 0 and "instance_group" in shown.out
         assert "instance_group" in json.dumps(json.loads(torchctl(daemon, "models", "--json").out))

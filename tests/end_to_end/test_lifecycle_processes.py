@@ -1,9 +1,11 @@
 """Executors that are stuck, helpers that die, and what a daemon leaves behind."""
 
+import pathlib
 import threading
 import time
 
 import pytest
+import torch
 
 import arrivals
 import harness
@@ -82,6 +84,23 @@ def test_killed_helper_is_replaced(tmp_path):
         assert "Z" not in arrivals.children(daemon.process.pid).values()
 
 
+def test_hanging_trials_hold_nobody_up(tmp_path):
+    """Two archives that hung took both loading threads for as long as a trial may last."""
+    repository = tmp_path / "models"
+    add_version(repository, "model", 1, archive(1))
+    with harness.serving(tmp_path, repository, *WATCH, "--drain-limit-ms", 1000) as daemon:
+        for name in ("a-hangs", "b-hangs"):
+            add_version(repository, name, 1, arrivals.endless())
+        harness.wait_until(lambda: len(arrivals.descendants(daemon.process.pid)) > 2, "two trials")
+        for number in range(3):
+            add_version(repository, f"good{number}", 1, archive(number))
+        for number in range(3):
+            wait_ready(daemon, f"good{number}", 1)
+            serves(daemon, f"good{number}", 1, number)
+        for name in ("a-hangs", "b-hangs"):
+            assert state(daemon, name, 1) == wire.admin.VERSION_STATE_LOADING
+
+
 def test_helper_killed_during_a_trial_costs_a_retry(tmp_path):
     """What the trial was about is not to blame, so it is tried again without a change."""
     repository = tmp_path / "models"
@@ -121,6 +140,44 @@ def test_memory_budget_is_checked_before_loading(tmp_path):
         assert "memory_mb_max" in wait_reason(daemon, "large", 1)
         assert state(daemon, "large", 1) == UNAVAILABLE
         serves(daemon, "small", 1, 1)
+
+
+class Rows(torch.nn.Module):
+    """A table of `mebibytes`; its ids choose rows."""
+
+    def __init__(self, mebibytes: int):
+        super().__init__()
+        self.table = torch.nn.Embedding(mebibytes << 11, 128)
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        return self.table(ids)[:, 0, :4]
+
+
+def anonymous_bytes(daemon) -> int:
+    status = pathlib.Path(f"/proc/{daemon.process.pid}/status").read_text()
+    return int(status.split("RssAnon:")[1].split()[0]) << 10
+
+
+def test_memory_is_counted_as_it_is_taken(tmp_path):
+    """A trial's memory was counted without the 30 MiB of libraries that its parent had read."""
+    repository, models = tmp_path / "models", 6
+    add_version(repository, "first", 1, archive(1))
+    table = arrivals.saved(Rows(16))
+    with harness.serving(tmp_path, repository, *WATCH) as daemon:
+        serves(daemon, "first", 1, 1)
+        before = anonymous_bytes(daemon)
+        for number in range(models):
+            (repository / f"table{number}").mkdir()
+            arrivals.configure(repository, f"table{number}", inputs=[
+                {"name": "ids", "data_type": "int64", "shape": [4]}])
+            add_version(repository, f"table{number}", 1, table)
+        for number in range(models):
+            wait_ready(daemon, f"table{number}", 1)
+        counted = sum(arrivals.versions(daemon, f"table{number}")[1].memory_bytes
+                      for number in range(models))
+        grew = anonymous_bytes(daemon) - before
+    assert counted >= models * len(table)
+    assert 0.7 * grew <= counted <= 1.3 * grew, (counted, grew)
 
 
 def test_loads_side_by_side_with_calls_of_admins(tmp_path):

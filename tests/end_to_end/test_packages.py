@@ -1,5 +1,10 @@
 """Models that AOTInductor compiled are served like the others."""
 
+import fcntl
+import os
+import struct
+import zipfile
+
 import numpy as np
 import pytest
 import torch
@@ -65,3 +70,43 @@ def test_what_is_no_package_is_unavailable_with_its_reason(packages, tmp_path):
             assert listed[name]["state"] == "UNAVAILABLE", name
             assert part in listed[name]["reason"], listed[name]
             assert "\n" not in listed[name]["reason"]
+
+
+def crashing(package: bytes) -> bytes:
+    """Its code is nothing but breakpoints: whoever loads it is killed."""
+    code = bytearray(package)
+    headers, = struct.unpack_from("<Q", code, 0x28)
+    size, count = struct.unpack_from("<HH", code, 0x3A)
+    for header in range(headers, headers + count * size, size):
+        kind, flags, offset, length = struct.unpack_from("<4xIQ8xQQ", code, header)
+        if kind == 1 and flags & 4:  # Bytes that are executed.
+            code[offset:offset + length] = b"\xcc" * length
+    return bytes(code)
+
+
+def test_package_that_crashes_leaves_no_files(packages, tmp_path):
+    """A trial that is killed cannot tidy up, so the daemon does."""
+    repository, scratch = tmp_path / "models", tmp_path / "scratch"
+    scratch.mkdir()
+    (repository / "crashes/1").mkdir(parents=True)
+    with zipfile.ZipFile(packages[0] / "any/1/model.pt2") as whole, zipfile.ZipFile(
+            repository / "crashes/1/model.pt2", "w") as changed:
+        for name in whole.namelist():
+            data = whole.read(name)
+            changed.writestr(name, crashing(data) if name.endswith(".so") else data)
+    with harness.serving(tmp_path, repository, environment={"TMPDIR": str(scratch)}) as own:
+        listed = models(own)[("crashes", 1)]
+        assert "trial process was killed by SIG" in listed["reason"]
+        assert list(scratch.iterdir()) == []
+
+
+def test_what_a_killed_daemon_left_is_removed_and_no_more(packages, tmp_path):
+    scratch = tmp_path / "scratch"
+    for name in ("torchd-pt2-killed", "torchd-pt2-living", "other"):
+        (scratch / name).mkdir(parents=True)
+        (scratch / name / "model.so").write_bytes(b"code")
+    living = os.open(scratch / "torchd-pt2-living", os.O_RDONLY)
+    fcntl.flock(living, fcntl.LOCK_EX)  # As another daemon does.
+    with harness.serving(tmp_path, packages[0], environment={"TMPDIR": str(scratch)}):
+        assert {one.name for one in scratch.iterdir()} == {"torchd-pt2-living", "other"}
+    os.close(living)

@@ -7,6 +7,7 @@ import pytest
 
 import harness
 import pictures
+import small_models
 import wire
 
 
@@ -74,6 +75,14 @@ def test_classify_text(torchctl):
         assert {found["label"] for found in one["classes"]} == {"negative", "positive"}
 
 
+def test_classify_at_each_priority(torchctl, data):
+    for priority in ("high", "normal", "low"):
+        done = classify(torchctl, "--json", "--top-k", 1, "--priority", priority, data / "coffee.jpg")
+        assert done.returncode == 0, done.err
+        (one,) = json.loads(done.out)
+        assert one["classes"][0]["label"] == "espresso" and one["non_finite"] is False
+
+
 def test_one_bad_file_of_several(torchctl, data, tmp_path):
     bad = tmp_path / "bad.jpg"
     bad.write_bytes(b"this is no photo")
@@ -126,6 +135,39 @@ def test_models_table(torchctl):
     one = torchctl("models", "linear", "--json")
     listed = [(model["name"], model["version"]) for model in json.loads(one.out)]
     assert listed == [("linear", 1), ("linear", 2)]
+
+
+def test_models_verbose_shows_how_rows_wait_and_run(torchctl):
+    done = torchctl("models", "sentiment", "--verbose")
+    assert done.returncode == 0, done.err
+    for part in ("rows in a run", "0 now, at most 256", "wait for company", "texts padded to",
+                 "MS PER ROW"):
+        assert part in done.out, done.out
+    assert "rows in a run" not in torchctl("models").out
+    shown = json.loads(torchctl("models", "--json").out)
+    of = {(one["name"], one["version"]): one["scheduling"] for one in shown}
+    assert of["broken", 1] is None
+    text = of["sentiment", 1]
+    assert text["buckets"][0] == 1 and text["buckets"][-1] == text["rows_per_batch_max"]
+    assert text["costs"][0]["mean_us"] > 0 and text["costs"][0]["runs"] >= 1
+    assert text["non_finite"] == "error" and text["ageing_ms"] == 1000
+
+
+def test_owner_is_told_that_rows_run_one_by_one(tmp_path):
+    """In the listing, among the notes that everybody sees, and in the log."""
+    repository = tmp_path / "models"
+    small_models.add_crowd(repository)
+    with harness.serving(tmp_path, repository) as own:
+        def models(*flags):
+            return harness.run_torchctl("--address", own.grpc, "models", *flags).stdout.decode()
+
+        assert "crowd: rows run one by one: " in models()
+        (crowd,) = json.loads(models("--json"))
+        assert crowd["scheduling"]["note"].startswith("rows run one by one: ")
+        assert crowd["notes"] == [crowd["scheduling"]["note"]]
+        assert crowd["scheduling"]["buckets"] == [1]
+        (line,) = [line for line in own.log().splitlines() if "model note" in line]
+        assert "WARNING" in line and "rows run one by one: " in line
 
 
 def test_status(torchctl):

@@ -18,16 +18,21 @@ namespace {
 using std::chrono::milliseconds;
 using ::testing::ElementsAre;
 
-Executors::Options Threads(int threads, int rows_waiting_max = 256) {
+Executors::Options Threads(int threads) {
   Executors::Options options;
   options.threads = threads;
-  options.queue.rows_waiting_max = rows_waiting_max;
   return options;
 }
 
-std::unique_ptr<Request> NewRequest(Model& model, const std::vector<float>& row) {
+LaneOptions Waiting(int rows_max) {
+  LaneOptions options;
+  options.rows_waiting_max = rows_max;
+  return options;
+}
+
+std::unique_ptr<Request> NewRequest(Lane& lane, const std::vector<float>& row) {
   auto request = std::make_unique<Request>();
-  request->model = &model;
+  request->lane = &lane;
   request->inputs = {FloatView(row)};
   request->done = [](const absl::Status&, const std::vector<TensorView>&, const RunTimes&) {};
   return request;
@@ -41,18 +46,20 @@ struct Gate {
                     open.WaitForNotification();
                     return FakeModel::Echo(row, outputs);
                   }};
+  Lane lane{model, {}};
 };
 
 TEST(ExecutorsTest, GivesEachRequestItsOwnRowOfScores) {
   ManualClock clock;
   FakeModel model;
+  Lane model_lane(model, {});
   const std::vector<float> row = {1, 2, 3};
   std::vector<float> scores;
   Shape shape;
   int batch_rows = 0;
   absl::Notification done;
   Executors executors(Threads(1), clock);
-  auto request = NewRequest(model, row);
+  auto request = NewRequest(model_lane, row);
   request->done = [&](const absl::Status& status, const std::vector<TensorView>& outputs,
                       const RunTimes& times) {
     EXPECT_TRUE(status.ok()) << status;
@@ -74,12 +81,13 @@ TEST(ExecutorsTest, EveryRequestCompletesExactlyOnceAlsoInTheDestructor) {
   for (const int threads : {1, 4}) {
     ManualClock clock;
     FakeModel model;
+    Lane model_lane(model, Waiting(500));
     const std::vector<float> row = {1, 2, 3};
     std::vector<std::atomic<int>> completions(500);
     {
-      Executors executors(Threads(threads, 500), clock);
+      Executors executors(Threads(threads), clock);
       for (auto& count : completions) {
-        auto request = NewRequest(model, row);
+        auto request = NewRequest(model_lane, row);
         request->done = [&](const absl::Status&, const auto&, const RunTimes&) { ++count; };
         ASSERT_TRUE(executors.Submit(std::move(request)).ok());
       }
@@ -92,12 +100,13 @@ TEST(ExecutorsTest, EveryRequestCompletesExactlyOnceAlsoInTheDestructor) {
 TEST(ExecutorsTest, OneExecutorKeepsTheOrder) {
   ManualClock clock;
   FakeModel model;
+  Lane model_lane(model, {});
   const std::vector<float> row = {1, 2, 3};
   std::vector<int> order;
   {
     Executors executors(Threads(1), clock);
     for (int i = 0; i < 5; ++i) {
-      auto request = NewRequest(model, row);
+      auto request = NewRequest(model_lane, row);
       request->done = [&, i](const absl::Status&, const auto&, const RunTimes&) {
         order.push_back(i);
       };
@@ -112,12 +121,13 @@ TEST(ExecutorsTest, FailingModelGivesItsStatusAndNoOutputs) {
   FakeModel model(EchoSignature(3), [](const RowInputs& row, std::vector<Tensor>& outputs) {
     return FakeModel::Echo(row, outputs).ok() ? absl::InternalError("broken") : absl::OkStatus();
   });
+  Lane model_lane(model, {});
   const std::vector<float> row = {1, 2, 3};
   absl::Status status;
   size_t outputs_given = 99;
   {
     Executors executors(Threads(1), clock);
-    auto request = NewRequest(model, row);
+    auto request = NewRequest(model_lane, row);
     request->done = [&](const absl::Status& ran, const auto& outputs, const RunTimes&) {
       status = ran;
       outputs_given = outputs.size();
@@ -132,13 +142,14 @@ TEST(ExecutorsTest, FullQueueRefusesAndLeavesTheRequestToItsOwner) {
   ManualClock clock;
   Gate gate;
   FakeModel model;
+  Lane model_lane(model, Waiting(1));
   const std::vector<float> row = {1, 2, 3};
-  Executors executors(Threads(1, 1), clock);
-  ASSERT_TRUE(executors.Submit(NewRequest(gate.model, row)).ok());
+  Executors executors(Threads(1), clock);
+  ASSERT_TRUE(executors.Submit(NewRequest(gate.lane, row)).ok());
   gate.reached.WaitForNotification();
-  ASSERT_TRUE(executors.Submit(NewRequest(model, row)).ok());
+  ASSERT_TRUE(executors.Submit(NewRequest(model_lane, row)).ok());
   EXPECT_EQ(executors.rows_waiting(), 1);
-  auto refused = NewRequest(model, row);
+  auto refused = NewRequest(model_lane, row);
   EXPECT_EQ(executors.Submit(std::move(refused)).code(), absl::StatusCode::kResourceExhausted);
   EXPECT_NE(refused, nullptr);
   gate.open.Notify();
@@ -148,21 +159,22 @@ TEST(ExecutorsTest, WhatExpiresOrIsCancelledInTheQueueNeverRuns) {
   ManualClock clock;
   Gate gate;
   FakeModel model;
+  Lane model_lane(model, {});
   const std::vector<float> row = {1, 2, 3};
   const std::atomic<bool> gone{true};
   absl::Status late_status, gone_status;
   RunTimes late_times;
   {
     Executors executors(Threads(1), clock);
-    ASSERT_TRUE(executors.Submit(NewRequest(gate.model, row)).ok());
+    ASSERT_TRUE(executors.Submit(NewRequest(gate.lane, row)).ok());
     gate.reached.WaitForNotification();
-    auto late = NewRequest(model, row);
+    auto late = NewRequest(model_lane, row);
     late->deadline = clock.Now() + milliseconds(1);
     late->done = [&](const absl::Status& status, const auto&, const RunTimes& times) {
       late_status = status;
       late_times = times;
     };
-    auto cancelled = NewRequest(model, row);
+    auto cancelled = NewRequest(model_lane, row);
     cancelled->cancelled = &gone;
     cancelled->done = [&](const absl::Status& status, const auto&, const RunTimes&) {
       gone_status = status;
@@ -186,13 +198,14 @@ TEST(ExecutorsTest, TimesTellQueueAndRunApart) {
     clock.Advance(milliseconds(7));
     return FakeModel::Echo(row, outputs);
   });
+  Lane slow_lane(slow, {});
   const std::vector<float> row = {1, 2, 3};
   RunTimes times;
   {
     Executors executors(Threads(1), clock);
-    ASSERT_TRUE(executors.Submit(NewRequest(gate.model, row)).ok());
+    ASSERT_TRUE(executors.Submit(NewRequest(gate.lane, row)).ok());
     gate.reached.WaitForNotification();
-    auto request = NewRequest(slow, row);
+    auto request = NewRequest(slow_lane, row);
     request->done = [&](const absl::Status&, const auto&, const RunTimes& ran) { times = ran; };
     ASSERT_TRUE(executors.Submit(std::move(request)).ok());
     clock.Advance(milliseconds(2));
@@ -223,9 +236,10 @@ TEST(ExecutorsTest, IdleExecutorsRunTheSameModelAtOnce) {
     if (all->Block()) delete all;
     return FakeModel::Echo(row, outputs);
   });
+  Lane model_lane(model, {});
   const std::vector<float> row = {1, 2, 3};
   Executors executors(Threads(3), clock);
-  for (int i = 0; i < 3; ++i) ASSERT_TRUE(executors.Submit(NewRequest(model, row)).ok());
+  for (int i = 0; i < 3; ++i) ASSERT_TRUE(executors.Submit(NewRequest(model_lane, row)).ok());
 }
 
 TEST(ExecutorsTest, EachThreadIsPreparedBeforeItRunsAnything) {
@@ -249,7 +263,7 @@ TEST(ExecutorsTest, BusySinceCountsRunsThatBeganBefore) {
   const std::vector<float> row = {1, 2, 3};
   Executors executors(Threads(2), clock);
   EXPECT_EQ(executors.BusySince(clock.Now() + milliseconds(1)), 0);  // Idle.
-  ASSERT_TRUE(executors.Submit(NewRequest(gate.model, row)).ok());
+  ASSERT_TRUE(executors.Submit(NewRequest(gate.lane, row)).ok());
   gate.reached.WaitForNotification();
   const Instant began = clock.Now();
   clock.Advance(milliseconds(10));

@@ -21,6 +21,7 @@ Servable NewServable(std::vector<TensorSpec> inputs) {
           {},
           {},
           std::make_unique<FakeModel>(std::move(signature)),
+          nullptr,
           *std::move(preprocessor),
           metrics};
 }

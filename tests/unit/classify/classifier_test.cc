@@ -55,7 +55,11 @@ class ClassifierTest : public ::testing::Test {
     parts.arrival.load = [this](const std::string& path, const ModelConfig& config) {
       return Load(path, config);
     };
-    parts.arrival.warm_up = [](Model&) { return absl::OkStatus(); };
+    parts.arrival.warm_up = [](Model& model, const ModelConfig&) {
+      LaneOptions lane;
+      lane.rows_waiting_max = 2;
+      return std::make_unique<Lane>(model, std::move(lane));
+    };
     parts.on_change = [](const std::string&, bool) {};
     parts.metrics = &metrics_;
     parts.clock = &clock_;
@@ -122,7 +126,7 @@ class ClassifierTest : public ::testing::Test {
   ServerMetrics metrics_{{"0", "0"}};
   std::function<void()> on_run_;
   Registry registry_{RegistryParts()};
-  Executors executors_{{.device = "cpu", .threads = 1, .queue = {.rows_waiting_max = 2}}, clock_};
+  Executors executors_{{.device = "cpu", .threads = 1}, clock_};
   ThreadPool pool_{"prep", {.threads = 1, .tasks_waiting_max = 2}};
   Classifier classifier_{{registry_, executors_, pool_, metrics_, clock_}};
 };

@@ -53,6 +53,13 @@ TEST(ArgumentsTest, ClassifyTakesFlagsAnywhereAfterItAndInBothSpellings) {
   EXPECT_THAT(arguments.inputs, ElementsAre("a.jpg", "b.png", "-"));
 }
 
+TEST(ArgumentsTest, PriorityIsHighNormalOrLow) {
+  EXPECT_EQ(Parsed({"classify", "f"}).priority, v1::PRIORITY_UNSPECIFIED);
+  EXPECT_EQ(Parsed({"classify", "f", "--priority", "high"}).priority, v1::PRIORITY_HIGH);
+  EXPECT_EQ(Parsed({"classify", "--priority=normal", "f"}).priority, v1::PRIORITY_NORMAL);
+  EXPECT_EQ(Parsed({"classify", "--priority=low", "f"}).priority, v1::PRIORITY_LOW);
+}
+
 TEST(ArgumentsTest, TwoDashesEndTheFlags) {
   const Arguments arguments = Parsed({"classify", "--text", "--", "--json", "-5 degrees"});
   EXPECT_TRUE(arguments.text);
@@ -64,6 +71,12 @@ TEST(ArgumentsTest, ModelsTakesOneName) {
   EXPECT_EQ(Parsed({"models"}).command, Command::kModels);
   EXPECT_EQ(Parsed({"models", "lite0", "--json"}).model, "lite0");
   EXPECT_THAT(Refusal({"models", "a", "b"}), HasSubstr("unexpected argument 'b' of models"));
+}
+
+TEST(ArgumentsTest, OnlyModelsIsVerbose) {
+  EXPECT_FALSE(Parsed({"models"}).verbose);
+  EXPECT_TRUE(Parsed({"models", "lite0", "--verbose"}).verbose);
+  EXPECT_THAT(Refusal({"load", "lite0", "--verbose"}), HasSubstr("unknown flag --verbose of load"));
 }
 
 TEST(ArgumentsTest, ChangesTakeOneName) {
@@ -111,7 +124,7 @@ TEST(ArgumentsTest, HelpNeedsNothingElseAndKnowsItsCommand) {
 
 TEST(ArgumentsTest, EveryHelpTextNamesItsFlagsAndFitsTheScreen) {
   EXPECT_THAT(HelpText(Command::kNone), HasSubstr("--address HOST:PORT"));
-  EXPECT_THAT(HelpText(Command::kModels), HasSubstr("torchctl models [NAME] [--json]"));
+  EXPECT_THAT(HelpText(Command::kModels), HasSubstr("torchctl models [NAME] [--verbose] [--json]"));
   EXPECT_THAT(HelpText(Command::kStatus), HasSubstr("torchctl status [--json]"));
   for (const char* word : {"load NAME", "unload NAME", "reload NAME"}) {
     EXPECT_THAT(HelpText(Command::kNone), HasSubstr(word));
@@ -119,8 +132,9 @@ TEST(ArgumentsTest, EveryHelpTextNamesItsFlagsAndFitsTheScreen) {
   for (const Command command : {Command::kLoad, Command::kUnload, Command::kReload}) {
     EXPECT_THAT(HelpText(command), HasSubstr("torchctl load NAME, torchctl unload NAME"));
   }
-  for (const char* flag : {"--model", "--version", "--version-label", "--top-k", "--softmax",
-                           "--no-softmax", "--text", "--json", "--address", "--timeout"}) {
+  for (const char* flag :
+       {"--model", "--version", "--version-label", "--top-k", "--softmax", "--no-softmax",
+        "--priority", "--text", "--json", "--address", "--timeout"}) {
     EXPECT_THAT(HelpText(Command::kClassify), HasSubstr(flag));
   }
   EXPECT_THAT(VersionText(), testing::MatchesRegex("torchctl [0-9]+\\.[0-9]+\\.[0-9]+\n"));
@@ -166,6 +180,9 @@ INSTANTIATE_TEST_SUITE_P(
         WrongCase{{"classify", "f", "--top-k", "1001"}, "--top-k is '1001'"},
         WrongCase{{"classify", "f", "--top-k", "two"}, "--top-k is 'two'"},
         WrongCase{{"classify", "f", "--version", "0"}, "--version is '0'"},
+        WrongCase{{"classify", "f", "--priority", "HIGH"},
+                  "--priority is 'HIGH'; expected high, normal or low"},
+        WrongCase{{"models", "--priority", "low"}, "unknown flag --priority of models"},
         WrongCase{{"status", "--timeout", "0"}, "--timeout is '0'; expected seconds"},
         WrongCase{{"status", "--timeout", "nan"}, "--timeout is 'nan'"},
         WrongCase{{"status", "--timeout", "86401"}, "--timeout is '86401'"},

@@ -45,7 +45,7 @@ TEST(ClassifyJsonTest, HoldsOneObjectPerInputInOrder) {
                     {"bad.jpg", "lite0", 2, absl::InvalidArgumentError("not a JPEG")}}));
   EXPECT_EQ(answer, json::parse(R"([
     {"file": "cat.jpg", "model": "lite0", "version": 2,
-     "classes": [{"index": 281, "label": "tabby", "probability": 0.3}],
+     "classes": [{"index": 281, "label": "tabby", "probability": 0.3}], "non_finite": false,
      "times_us": {"preprocess": 1, "queue": 2, "execute": 3, "postprocess": 4, "total": 10}},
     {"file": "bad.jpg", "model": "lite0", "version": 2,
      "error": {"code": "INVALID_ARGUMENT", "message": "not a JPEG"}}])"));
@@ -69,6 +69,12 @@ TEST(ClassifyJsonTest, ShowsAnInfiniteScoreAsNull) {
   const float infinity = std::numeric_limits<float>::infinity();
   const json answer = json::parse(ClassifyJson({{"f", "m", 1, Cat(infinity)}}));
   EXPECT_TRUE(answer[0]["classes"][0]["probability"].is_null());
+}
+
+TEST(ClassifyJsonTest, SaysWhereScoresWereLeftOut) {
+  v1::ClassifyResult result = Cat();
+  result.set_non_finite(true);
+  EXPECT_EQ(json::parse(ClassifyJson({{"f", "m", 1, result}}))[0]["non_finite"], true);
 }
 
 // A file name is any bytes; nlohmann's dump() throws on those unless told otherwise.
@@ -101,7 +107,33 @@ TEST(ModelsJsonTest, HoldsEveryField) {
     "outputs": [{"name": "scores", "data_type": "", "shape": []}],
     "takes": ["tensor", "image"], "labels": 1000, "load_ms": 120,
     "version_labels": ["stable"], "notes": ["config.pbtxt is not read"],
-    "memory_bytes": 5000000000}])"));
+    "memory_bytes": 5000000000, "scheduling": null}])"));
+}
+
+TEST(ModelsJsonTest, HoldsEveryFieldOfScheduling) {
+  v1::ListModelsResponse response;
+  v1::Scheduling* scheduling = response.add_models()->mutable_scheduling();
+  scheduling->set_rows_per_batch_max(4);
+  for (const int bucket : {1, 2, 4}) scheduling->add_buckets(bucket);
+  scheduling->set_rows_waiting(3);
+  scheduling->set_rows_waiting_max(256);
+  scheduling->set_delay_us_max(500);
+  scheduling->set_executors_max(2);
+  scheduling->set_ageing_ms(1000);
+  scheduling->set_timeout_ms(800);
+  scheduling->set_non_finite(v1::NON_FINITE_POLICY_FLAG);
+  scheduling->add_text_lengths(64);
+  scheduling->set_note("rows run one by one");
+  v1::RunCost* cost = scheduling->add_costs();
+  cost->add_open_sizes(64);
+  cost->set_bucket(2);
+  cost->set_mean_us(1500);
+  cost->set_runs(9);
+  EXPECT_EQ(json::parse(ModelsJson(response))[0]["scheduling"], json::parse(R"({
+    "rows_per_batch_max": 4, "buckets": [1, 2, 4], "rows_waiting": 3, "rows_waiting_max": 256,
+    "delay_us_max": 500, "executors_max": 2, "ageing_ms": 1000, "timeout_ms": 800,
+    "non_finite": "flag", "text_lengths": [64], "note": "rows run one by one",
+    "costs": [{"open_sizes": [64], "bucket": 2, "mean_us": 1500, "runs": 9}]})"));
 }
 
 TEST(ModelsJsonTest, IsAnEmptyArrayWithoutModels) { EXPECT_EQ(ModelsJson({}), "[]\n"); }

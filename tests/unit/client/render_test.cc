@@ -48,6 +48,15 @@ TEST(ClassifyTableTest, TakesValuesOutsideZeroToOneForScores) {
   EXPECT_THAT(table, Not(HasSubstr("%")));
 }
 
+TEST(ClassifyTableTest, SaysWhereScoresWereLeftOut) {
+  v1::ClassifyResult result;
+  AddClass(1, "a", 0.5F, result);
+  EXPECT_THAT(ClassifyTable({"f", "m", 1, result}, false), Not(HasSubstr("NaN")));
+  result.set_non_finite(true);
+  EXPECT_THAT(ClassifyTable({"f", "m", 1, result}, false),
+              HasSubstr("#1\n  scores that are NaN or infinite are left out\n  ms: "));
+}
+
 TEST(ClassifyTableTest, KeepsControlCharactersFromTheTerminal) {
   v1::ClassifyResult result;
   AddClass(1, "a\x1B[31m\nb", 0.5F, result);
@@ -96,6 +105,72 @@ TEST(ModelsTableTest, ShowsLabelsBesideTheVersionAndEachNoteOnce) {
             "cat: config.pbtxt is not read\n");
 }
 
+TEST(ModelsTableTest, VerboseShowsBeneathEachVersionHowItsRowsWaitAndRun) {
+  v1::ListModelsResponse response;
+  v1::ModelVersion* text = response.add_models();
+  text->set_name("text");
+  text->set_version(1);
+  text->set_state(v1::VERSION_STATE_READY);
+  v1::Scheduling* scheduling = text->mutable_scheduling();
+  scheduling->set_rows_per_batch_max(4);
+  for (const int bucket : {1, 2, 4}) scheduling->add_buckets(bucket);
+  scheduling->set_rows_waiting(3);
+  scheduling->set_rows_waiting_max(256);
+  scheduling->set_delay_us_max(500);
+  scheduling->set_executors_max(2);
+  scheduling->set_ageing_ms(1000);
+  scheduling->set_timeout_ms(800);
+  scheduling->set_non_finite(v1::NON_FINITE_POLICY_FLAG);
+  for (const int length : {64, 128}) scheduling->add_text_lengths(length);
+  scheduling->set_note("odd\nnote");
+  v1::RunCost* cost = scheduling->add_costs();
+  for (const int size : {64, 64}) cost->add_open_sizes(size);
+  cost->set_bucket(4);
+  cost->set_mean_us(6000);
+  cost->set_runs(21);
+  v1::ModelVersion* broken = response.add_models();
+  broken->set_name("broken");
+  broken->set_version(1);
+  broken->set_state(v1::VERSION_STATE_UNAVAILABLE);
+  broken->set_reason("no model.pt");
+  EXPECT_EQ(ModelsTable(response, /*verbose=*/true),
+            "NAME    VERSION  STATE        TAKES  INPUTS  REASON\n"
+            "text    1        READY        -      -\n"
+            "    rows in a run       at most 4, in runs of 1, 2, 4\n"
+            "    rows waiting        3 now, at most 256\n"
+            "    wait for company    at most 500 us\n"
+            "    executors           at most 2 at once\n"
+            "    ageing              goes before newer rows a priority above after 1000 ms\n"
+            "    time for a request  at most 800 ms\n"
+            "    NaN, infinite       flag\n"
+            "    texts padded to     64, 128 tokens\n"
+            "    note                odd note\n"
+            "    SIZES  ROWS  MS PER RUN  MS PER ROW  RUNS\n"
+            "    64,64  4     6.000       1.500       21\n"
+            "broken  1        UNAVAILABLE  -      -       no model.pt\n");
+}
+
+TEST(ModelsTableTest, VerboseSaysInWordsWhatNobodyLimited) {
+  v1::ListModelsResponse response;
+  v1::Scheduling* scheduling = response.add_models()->mutable_scheduling();
+  scheduling->set_rows_per_batch_max(1);
+  scheduling->add_buckets(1);
+  const std::string table = ModelsTable(response, /*verbose=*/true);
+  for (const char* line :
+       {"wait for company    none\n", "executors           all\n",
+        "time for a request  what its caller allows\n", "    nothing is measured yet\n"}) {
+    EXPECT_THAT(table, HasSubstr(line));
+  }
+  EXPECT_THAT(table, Not(HasSubstr("texts padded to")));
+  EXPECT_THAT(ModelsTable(response), Not(HasSubstr("rows in a run")));
+}
+
+TEST(NonFiniteNameTest, IsWhatTheConfigurationSays) {
+  EXPECT_EQ(NonFiniteName(v1::NON_FINITE_POLICY_ERROR), "error");
+  EXPECT_EQ(NonFiniteName(v1::NON_FINITE_POLICY_FLAG), "flag");
+  EXPECT_EQ(NonFiniteName(static_cast<v1::NonFinitePolicy>(99)), "unknown");
+}
+
 TEST(StatusTableTest, ShowsTheServerAndItsExecutors) {
   v1::GetServerStatusResponse response;
   response.set_version("0.1.0");
@@ -116,7 +191,7 @@ TEST(StatusTableTest, ShowsTheServerAndItsExecutors) {
             "state           serving\n"
             "models          1 of 2 versions ready\n"
             "items           30 answered, 0 failed\n"
-            "executor cpu:0  2 threads, 0 of 256 rows waiting, 30 rows run\n");
+            "executor cpu:0  2 threads, 0 rows waiting (at most 256 a model), 30 rows run\n");
 }
 
 TEST(StatusTableTest, SaysWhenTheServerDrains) {

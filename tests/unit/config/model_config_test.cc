@@ -121,6 +121,54 @@ TEST(ModelConfigTest, RowsPerBatchMaxIsRead) {
   EXPECT_EQ(Good("rows_per_batch_max: 1024\n").rows_per_batch_max, 1024);
 }
 
+TEST(ModelConfigTest, QueueReadsEveryKey) {
+  for (const char* yaml : {"", "queue: {}\n"}) {
+    const QueueConfig defaults = Good(yaml).queue;
+    EXPECT_EQ(defaults.rows_waiting_max, 0);
+    EXPECT_EQ(defaults.delay_us_max, 0);
+    EXPECT_EQ(defaults.executors_max, 0);
+    EXPECT_EQ(defaults.ageing_ms, 1000);
+  }
+  const QueueConfig most =
+      Good(
+          "queue: {rows_waiting_max: 1000000, delay_us_max: 10000000, executors_max: 64, "
+          "ageing_ms: 600000}\n")
+          .queue;
+  EXPECT_EQ(most.rows_waiting_max, 1'000'000);
+  EXPECT_EQ(most.delay_us_max, 10'000'000);
+  EXPECT_EQ(most.executors_max, 64);
+  EXPECT_EQ(most.ageing_ms, 600'000);
+  const QueueConfig least =
+      Good("queue: {rows_waiting_max: 1, delay_us_max: 0, executors_max: 1, ageing_ms: 0}\n").queue;
+  EXPECT_EQ(least.rows_waiting_max, 1);
+  EXPECT_EQ(least.executors_max, 1);
+  EXPECT_EQ(least.ageing_ms, 0);
+}
+
+TEST(ModelConfigTest, TimeoutAndNonFiniteAreRead) {
+  EXPECT_EQ(Good("").timeout_ms, 0);
+  EXPECT_EQ(Good("timeout_ms: 0\n").timeout_ms, 0);
+  EXPECT_EQ(Good("timeout_ms: 3600000\n").timeout_ms, 3'600'000);
+  EXPECT_EQ(Good("").non_finite, NonFinite::kError);
+  EXPECT_EQ(Good("non_finite: error\n").non_finite, NonFinite::kError);
+  EXPECT_EQ(Good("non_finite: flag\n").non_finite, NonFinite::kFlag);
+}
+
+TEST(ModelConfigTest, LengthsOfTextsAscend) {
+  const auto lengths = [](const std::string& list) {
+    return Good("text: {lengths: " + list + "}\n").text->lengths;
+  };
+  EXPECT_THAT(Good("text: {}\n").text->lengths, ElementsAre(16, 32, 64, 128, 256, 512));
+  EXPECT_THAT(lengths("[]"), IsEmpty());  // Texts stay as long as they are.
+  EXPECT_THAT(lengths("[1, 8192]"), ElementsAre(1, 8192));
+  std::string many = "1";
+  for (int i = 2; i <= 64; ++i) many += "," + std::to_string(i);
+  EXPECT_THAT(lengths("[" + many + "]"), SizeIs(64));
+  EXPECT_THAT(Error("text: {lengths: [" + many + ",65]}\n"),
+              AllOf(HasSubstr("text.lengths is a list of 65"),
+                    HasSubstr("a list of 0..64 ascending lengths")));
+}
+
 TEST(ModelConfigTest, VersionsAreLatestAllOrSpecific) {
   const auto policy = [](const std::string& yaml) { return *Good(yaml + "\n").version_policy; };
   EXPECT_EQ(policy("versions: {latest: 1000}").kind, VersionPolicy::Kind::kLatest);
@@ -170,6 +218,8 @@ TEST(ModelConfigTest, UnknownKeyIsRefusedByItsFullPath) {
               AllOf(HasSubstr("model.yaml:2: \"outputs\""), HasSubstr("inputs, labels")));
   EXPECT_THAT(Error("image: {resise: 1}\n"), HasSubstr("\"image.resise\""));
   EXPECT_THAT(Error("text: {case: 1}\n"), HasSubstr("\"text.case\""));
+  EXPECT_THAT(Error("queue: {delay: 1}\n"),
+              AllOf(HasSubstr("\"queue.delay\""), HasSubstr("rows_waiting_max, delay_us_max")));
   EXPECT_THAT(Error("inputs: [{name: a, data_type: int64, shape: [1], dims: 1}]\n"),
               HasSubstr("\"inputs[0].dims\""));
   EXPECT_THAT(Error("<<: {softmax: true}\n"), HasSubstr("\"<<\""));
@@ -208,6 +258,22 @@ TEST(ModelConfigTest, WrongValueIsNamedWithWhatWasExpected) {
       {"text: {lowercase: 2}", "text.lowercase", "\"2\"", "true or false"},
       {"rows_per_batch_max: 0", "rows_per_batch_max", "\"0\"", "1..1024"},
       {"rows_per_batch_max: 1025", "rows_per_batch_max", "\"1025\"", "1..1024"},
+      {"text: {lengths: 16}", "text.lengths", "\"16\"", "a list of 0..64 ascending lengths"},
+      {"text: {lengths: [0]}", "text.lengths[0]", "\"0\"", "1..8192"},
+      {"text: {lengths: [16, 16]}", "text.lengths[1]", "\"16\"", "17..8192"},
+      {"text: {lengths: [16, 8193]}", "text.lengths[1]", "\"8193\"", "17..8192"},
+      {"queue: 256", "queue", "\"256\"", "rows_waiting_max, delay_us_max"},
+      {"queue: {rows_waiting_max: 0}", "queue.rows_waiting_max", "\"0\"", "1..1000000"},
+      {"queue: {rows_waiting_max: 1000001}", "queue.rows_waiting_max", "\"1000001\"", "1..1000000"},
+      {"queue: {delay_us_max: -1}", "queue.delay_us_max", "\"-1\"", "0..10000000"},
+      {"queue: {delay_us_max: 10000001}", "queue.delay_us_max", "\"10000001\"", "0..10000000"},
+      {"queue: {executors_max: 0}", "queue.executors_max", "\"0\"", "1..64"},
+      {"queue: {executors_max: 65}", "queue.executors_max", "\"65\"", "1..64"},
+      {"queue: {ageing_ms: 600001}", "queue.ageing_ms", "\"600001\"", "0..600000"},
+      {"timeout_ms: -1", "timeout_ms", "\"-1\"", "0..3600000"},
+      {"timeout_ms: 3600001", "timeout_ms", "\"3600001\"", "0..3600000"},
+      {"timeout_ms: 1s", "timeout_ms", "\"1s\"", "0..3600000"},
+      {"non_finite: drop", "non_finite", "\"drop\"", "error, flag"},
       {"versions: 3", "versions", "\"3\"", "latest, all, specific"},
       {"versions: {latest: 0}", "versions.latest", "\"0\"", "1..1000"},
       {"versions: {latest: 1001}", "versions.latest", "\"1001\"", "1..1000"},

@@ -16,6 +16,7 @@ namespace torchd {
 namespace {
 
 using ::testing::AllOf;
+using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
@@ -97,6 +98,7 @@ TEST(TritonConfigTest, Resnet50) {
   EXPECT_EQ(config.default_model_filename, "");
   EXPECT_TRUE(config.inputs_have_indices);
   EXPECT_EQ(config.model.rows_per_batch_max, 128);
+  EXPECT_EQ(config.model.queue.delay_us_max, 100);
   ASSERT_THAT(config.model.inputs, SizeIs(1));
   EXPECT_EQ(config.model.inputs[0].name, "INPUT__0");
   EXPECT_EQ(config.model.inputs[0].data_type, "float32");
@@ -108,12 +110,10 @@ TEST(TritonConfigTest, Resnet50) {
       config.not_honoured,
       ElementsAre(
           "input[0].format (line 8): FORMAT_NCHW is a hint; dims say the shape",
-          "dynamic_batching.preferred_batch_size (line 21): a batch is what waits, up to "
-          "max_batch_size",
-          "dynamic_batching.max_queue_delay_microseconds (line 22): requests never wait for "
-          "company",
-          "instance_group (line 24): executors belong to the device; see cpu_executors in "
-          "torchd's settings"));
+          "dynamic_batching.preferred_batch_size (line 21): how many rows run together follows "
+          "from what runs were measured to take",
+          "instance_group (line 24): executors belong to the device: see cpu_executors in torchd's "
+          "settings and queue.executors_max in model.yaml"));
 }
 
 TEST(TritonConfigTest, Densenet) {
@@ -128,8 +128,7 @@ TEST(TritonConfigTest, Densenet) {
   ASSERT_TRUE(config.model.version_policy.has_value());
   EXPECT_EQ(config.model.version_policy->kind, Kind::kAll);
   EXPECT_THAT(config.not_honoured,
-              ElementsAre("output[0].reshape (line 6): the tensor keeps the shape that dims say",
-                          "parameters[\"DISABLE_OPTIMIZED_EXECUTION\"] (line 9): models always run "
+              ElementsAre("parameters[\"DISABLE_OPTIMIZED_EXECUTION\"] (line 9): models always run "
                           "optimized"));
 }
 
@@ -250,7 +249,7 @@ TEST(TritonConfigTest, WhatIsNotHonouredIsListedOnceAndOnlyIfItSaysSomething) {
     model_transaction_policy { decoupled: false }
     input { name: "a" data_type: TYPE_INT64 dims: -1 optional: true is_shape_tensor: true
             allow_ragged_batch: true is_non_linear_format_io: true format: FORMAT_NONE
-            reshape { shape: [ ] } foo: 1 }
+            reshape { shape: [ 1, 2 ] } foo: 1 }
     output { name: "b" data_type: TYPE_INT64 dims: 4 is_shape_tensor: true
              is_non_linear_format_io: true }
     dynamic_batching { preserve_ordering: true priority_levels: 2 default_priority_level: 1
@@ -267,15 +266,15 @@ TEST(TritonConfigTest, WhatIsNotHonouredIsListedOnceAndOnlyIfItSaysSomething) {
               "instance_group runtime batch_input batch_output cc_model_filenames metric_tags "
               "model_operations model_repository_agents model_metrics response_cache.enable "
               "input[0].optional input[0].is_shape_tensor input[0].allow_ragged_batch "
-              "input[0].is_non_linear_format_io input[0].foo input[0].reshape output[0].data_type "
+              "input[0].is_non_linear_format_io input[0].foo output[0].data_type "
               "output[0].is_shape_tensor output[0].is_non_linear_format_io "
               "dynamic_batching.preserve_ordering dynamic_batching.priority_levels "
-              "dynamic_batching.default_priority_level dynamic_batching.default_queue_policy "
-              "dynamic_batching.priority_queue_policy dynamic_batching.foo "
+              "dynamic_batching.default_priority_level dynamic_batching.priority_queue_policy "
+              "dynamic_batching.foo "
               "parameters[\"NUM_THREADS\"] parameters[1].value.bool_value parameters[\"x\\n\"] "
-              "parameters[\"\"] [torchd.extension] foo");
-  EXPECT_EQ(config.not_honoured.back(),
-            "foo (line 18): not a field of config.pbtxt that torchd knows");
+              "parameters[\"\"] [torchd.extension] foo input[0].reshape");
+  EXPECT_THAT(config.not_honoured,
+              Contains("foo (line 18): not a field of config.pbtxt that torchd knows"));
 
   EXPECT_THAT(Good("input { name: 'a' data_type: TYPE_INT64 dims: [ 1, 2 ] optional: false "
                    "is_shape_tensor: 0 reshape { shape: [ 1, 2 ] } }"

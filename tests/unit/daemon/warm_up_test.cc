@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <set>
+#include <string>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -17,6 +18,15 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 using ::testing::Each;
+using ::testing::ElementsAre;
+
+// One row at a time, unless a test asks for more.
+WarmUpOptions Runs(int runs) {
+  WarmUpOptions options;
+  options.runs = runs;
+  options.rows_per_batch_max = 1;
+  return options;
+}
 
 TEST(WarmUpTest, RunsTheTrialRowOnEachExecutor) {
   ManualClock clock;
@@ -39,7 +49,7 @@ TEST(WarmUpTest, RunsTheTrialRowOnEachExecutor) {
   Executors::Options options;
   options.threads = 3;
   Executors executors(options, clock);
-  EXPECT_TRUE(WarmUp(model, executors, clock, 3).ok());
+  EXPECT_TRUE(WarmUp(model, {}, Runs(3), executors, clock).ok());
   EXPECT_EQ(model.runs, 9);
   EXPECT_EQ(threads.size(), 3u);
   EXPECT_EQ(seen.size(), 54u);
@@ -54,7 +64,8 @@ TEST(WarmUpTest, FirstErrorEndsIt) {
     return absl::InternalError("broken");
   });
   Executors executors({}, clock);
-  EXPECT_EQ(WarmUp(model, executors, clock, 5), absl::InternalError("warming up: broken"));
+  EXPECT_EQ(WarmUp(model, {}, Runs(5), executors, clock).status(),
+            absl::InternalError("warming up: broken"));
   EXPECT_EQ(model.runs, 1);
 }
 
@@ -66,7 +77,7 @@ class ScriptedModel {
 
   int RunsOf(int least) {
     Executors executors({}, clock_);
-    EXPECT_TRUE(WarmUp(model_, executors, clock_, least).ok());
+    EXPECT_TRUE(WarmUp(model_, {}, Runs(least), executors, clock_).ok());
     return model_.runs;
   }
 
@@ -106,6 +117,24 @@ TEST(WarmUpTest, EndsAtItsLimitWhereTimesDoNotSettle) {
   EXPECT_EQ(ScriptedModel(clock, restless).RunsOf(3), 5);
 }
 
+TEST(WarmUpTest, ModelThatTakesOneRowRunsThemOneByOne) {
+  ManualClock clock;
+  int last_run = 0;
+  FakeModel model(EchoSignature(3), [&](const RowInputs& row, std::vector<Tensor>& outputs) {
+    if (std::exchange(last_run, model.runs.load()) == model.runs) {
+      return absl::InternalError("one row only");
+    }
+    return FakeModel::Echo(row, outputs);
+  });
+  WarmUpOptions options = Runs(1);
+  options.rows_per_batch_max = 8;
+  Executors executors({}, clock);
+  const auto lane = WarmUp(model, {}, options, executors, clock);
+  ASSERT_TRUE(lane.ok()) << lane.status();
+  EXPECT_THAT((*lane)->options.buckets, ElementsAre(1));
+  EXPECT_EQ((*lane)->options.note, "rows run one by one: one row only");
+}
+
 TEST(TimesSettledTest, LastThreeNearTheFastest) {
   const struct {
     std::vector<int> microseconds;
@@ -132,7 +161,7 @@ TEST(RunTrialRowTest, GivesWhatTheModelMakesOfOnes) {
   ManualClock clock;
   FakeModel model;
   Executors executors({}, clock);
-  const auto answer = RunTrialRow(model, executors);
+  const auto answer = RunTrialRow(model, executors, seconds(30));
   ASSERT_TRUE(answer.ok()) << answer.status();
   ASSERT_EQ(answer->size(), 1u);
   EXPECT_EQ(answer->at(0).shape, Shape({1, 3}));
@@ -145,7 +174,7 @@ TEST(RunTrialRowTest, ErrorIsTheModels) {
     return absl::InternalError("broken");
   });
   Executors executors({}, clock);
-  EXPECT_EQ(RunTrialRow(model, executors).status(), absl::InternalError("broken"));
+  EXPECT_EQ(RunTrialRow(model, executors, seconds(30)).status(), absl::InternalError("broken"));
 }
 
 }  // namespace

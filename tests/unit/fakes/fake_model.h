@@ -31,7 +31,7 @@ inline TensorView FloatView(const std::vector<float>& values) {
 
 inline std::vector<float> Floats(const TensorView& view) {
   std::vector<float> values(view.bytes / sizeof(float));
-  std::memcpy(values.data(), view.data, view.bytes);
+  if (view.bytes > 0) std::memcpy(values.data(), view.data, view.bytes);
   return values;
 }
 
@@ -51,7 +51,13 @@ class FakeModel final : public Model {
 
   absl::Status Run(absl::Span<const RowInputs* const> rows, std::vector<Tensor>& outputs) override {
     runs.fetch_add(1);
-    return on_run_(*rows.at(0), outputs);
+    for (const RowInputs* row : rows) {
+      std::vector<Tensor> own;
+      const absl::Status ran = on_run_(*row, own);
+      if (!ran.ok()) return ran;
+      Append(own, outputs);
+    }
+    return absl::OkStatus();
   }
 
   static absl::Status Echo(const RowInputs& row, std::vector<Tensor>& outputs) {
@@ -64,6 +70,18 @@ class FakeModel final : public Model {
   std::atomic<int> runs{0};
 
  private:
+  // Row by row; the first size counts them.
+  static void Append(const std::vector<Tensor>& row, std::vector<Tensor>& outputs) {
+    if (outputs.empty()) {
+      outputs = row;
+      return;
+    }
+    for (size_t i = 0; i < row.size(); ++i) {
+      outputs[i].shape[0] += row[i].shape[0];
+      outputs[i].bytes.insert(outputs[i].bytes.end(), row[i].bytes.begin(), row[i].bytes.end());
+    }
+  }
+
   const ModelSignature signature_;
   const OnRun on_run_;
 };

@@ -108,6 +108,20 @@ TEST(ServerMetricsTest, AVersionStaysUntilItsLastUserRemovesIt) {
   metrics.RemoveModel("cat", 1);  // Not there: no effect.
 }
 
+// The server's totals used to fall when a version was unloaded.
+TEST(ServerMetricsTest, ItemsOfVersionsThatAreGoneStillCount) {
+  ServerMetrics metrics(TestBuild());
+  ModelMetrics& first = metrics.ForModel("cat", 1);
+  first.items(absl::StatusCode::kOk).Add();
+  first.items(absl::StatusCode::kInternal).Add();
+  metrics.RemoveModel("cat", 1);
+  ModelMetrics& second = metrics.ForModel("cat", 2);
+  second.items(absl::StatusCode::kOk).Add();
+  second.items(absl::StatusCode::kUnauthenticated).Add();
+  EXPECT_EQ(metrics.items().ok, 2u);
+  EXPECT_EQ(metrics.items().failed, 2u);
+}
+
 TEST(ServerMetricsTest, ReferencesStayWhenOtherModelsComeAndGo) {
   ServerMetrics metrics(TestBuild());
   ModelMetrics& cat = metrics.ForModel("cat", 1);
@@ -182,7 +196,7 @@ TEST(ServerMetricsTest, EveryFamilyIsDocumented) {
   std::ifstream file(TORCHD_SOURCE_DIR "/docs/metrics.md");
   const std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
   const auto families = ServerMetrics(TestBuild()).Collect();
-  EXPECT_EQ(families.size(), 13u);
+  EXPECT_EQ(families.size(), 14u);
   for (const prometheus::MetricFamily& family : families) {
     EXPECT_THAT(text, HasSubstr("`" + family.name + "`")) << family.name;
     EXPECT_THAT(family.help, Not(testing::IsEmpty())) << family.name;

@@ -1,5 +1,6 @@
 #include "server/registry/control.h"
 
+#include <optional>
 #include <string>
 
 #include "gmock/gmock.h"
@@ -15,18 +16,39 @@ using ::testing::HasSubstr;
 using Code = absl::StatusCode;
 
 constexpr char kHeading[] = "torchd loaded models 1\n";
+constexpr Duration kSettle = std::chrono::seconds(3);
+
+// The outcome of a change.
+class Pending {
+ public:
+  RepositoryControl::Done Done() {
+    return [this](const absl::Status& outcome) {
+      // A copy of its own: libabsl counts references where ThreadSanitizer does not see it.
+      status_ = absl::Status(outcome.code(), outcome.message());
+      done_.Notify();
+    };
+  }
+  const absl::Status& Wait() {
+    done_.WaitForNotification();
+    return status_;
+  }
+
+ private:
+  absl::Status status_;
+  absl::Notification done_;
+};
 
 class ControlTest : public RegistryFixture {
  protected:
   absl::Status Start(ControlMode mode) {
     on_demand_ = mode == ControlMode::kExplicit;
     RepositoryControl::Options options;
-    options.repository = repository_.path();
     options.mode = mode;
     options.state_file = state_file_;
     control_.reset();
     registry_.reset();
-    control_ = std::make_unique<RepositoryControl>(options, registry());
+    source_.emplace(RepositorySource::Options{repository_.path(), {}, kSettle}, registry(), clock_);
+    control_ = std::make_unique<RepositoryControl>(options, *source_, registry());
     absl::Status started = control_->Start(Scan(repository_));
     SettleAll();
     return started;
@@ -34,15 +56,9 @@ class ControlTest : public RegistryFixture {
 
   using Change = void (RepositoryControl::*)(const std::string&, const RepositoryControl::Done&);
   absl::Status Do(Change change, const std::string& name) {
-    absl::Status status;
-    absl::Notification done;
-    ((*control_).*change)(name, [&](const absl::Status& outcome) {
-      // A copy of its own: libabsl counts references where ThreadSanitizer does not see it.
-      status = absl::Status(outcome.code(), outcome.message());
-      done.Notify();
-    });
-    done.WaitForNotification();
-    return status;
+    Pending pending;
+    ((*control_).*change)(name, pending.Done());
+    return pending.Wait();
   }
   absl::Status Load(const std::string& name) { return Do(&RepositoryControl::Load, name); }
   absl::Status Unload(const std::string& name) { return Do(&RepositoryControl::Unload, name); }
@@ -50,6 +66,7 @@ class ControlTest : public RegistryFixture {
 
   TempFolder state_;
   std::string state_file_;
+  std::optional<RepositorySource> source_;
   std::unique_ptr<RepositoryControl> control_;
 };
 
@@ -102,8 +119,65 @@ TEST_F(ControlTest, LoadTakesTheModelAsItIsOnDiskNow) {
   Add("cat/2");
   EXPECT_TRUE(Load("cat").ok());
   EXPECT_EQ(VersionServed("cat"), 2);
-  Remove("cat");
-  EXPECT_EQ(Load("cat").code(), Code::kNotFound);
+}
+
+// It used to end what served.
+TEST_F(ControlTest, AModelWhoseFolderIsAwayServesOn) {
+  const TempFolder elsewhere;
+  state_file_ = state_.Path("state");
+  for (const ControlMode mode :
+       {ControlMode::kFixed, ControlMode::kWatch, ControlMode::kExplicit}) {
+    SCOPED_TRACE(static_cast<int>(mode));
+    Add("cat/1");
+    Add("dog/1");
+    ASSERT_TRUE(Start(mode).ok());
+    ASSERT_TRUE(Load("cat").ok());
+    for (const char* away : {"cat", "dog"}) {  // One model is away, then all of them are.
+      std::filesystem::rename(repository_.Path(away), elsewhere.Path(away));
+      EXPECT_EQ(Reload("cat").code(), Code::kNotFound);
+      EXPECT_EQ(Load("cat").code(), Code::kNotFound);
+      EXPECT_EQ(VersionServed("cat"), 1);
+    }
+    if (mode == ControlMode::kExplicit) {
+      EXPECT_EQ(ReadFile(state_file_), absl::StrCat(kHeading, "cat\n"));
+    }
+    std::filesystem::rename(elsewhere.Path("dog"), repository_.Path("dog"));
+    std::filesystem::rename(elsewhere.Path("cat"), repository_.Path("cat"));
+    const size_t loads = Loads().size();
+    EXPECT_TRUE(Reload("cat").ok());
+    EXPECT_EQ(Loads().size(), loads + 1);
+    EXPECT_EQ(VersionServed("cat"), 1);
+  }
+}
+
+TEST_F(ControlTest, LoadOfABrokenVersionTriesItOnce) {
+  Add("cat/1");
+  ASSERT_TRUE(Start(ControlMode::kWatch).ok());
+  Add("cat/2", "broken");
+  EXPECT_EQ(Load("cat").code(), Code::kFailedPrecondition);
+  Add("cat/3", "new");
+  EXPECT_TRUE(Reload("cat").ok());
+  EXPECT_THAT(Loads(), ElementsAre("good", "broken", "new"));
+}
+
+// The watcher's next look used to put back what it had last seen to stand still.
+TEST_F(ControlTest, WhatWasLoadedStaysThoughItHasNotSettled) {
+  Add("cat/1", "one");
+  ASSERT_TRUE(Start(ControlMode::kWatch).ok());
+  Add("cat/2", "two");
+  ASSERT_TRUE(source_->Look().ok());  // As the watcher does: version 2 may still be copied.
+  SettleAll();
+  ASSERT_TRUE(Load("cat").ok());
+  ASSERT_TRUE(source_->Look().ok());
+  SettleAll();
+  EXPECT_EQ(VersionServed("cat"), 2);
+  Add("cat/2", "two anew");
+  ASSERT_TRUE(Reload("cat").ok());
+  const std::vector<std::string> loads = Loads();
+  EXPECT_EQ(loads.back(), "two anew");
+  ASSERT_TRUE(source_->Look().ok());
+  SettleAll();
+  EXPECT_EQ(Loads(), loads);
 }
 
 TEST_F(ControlTest, LoadThatFailsSaysWhy) {
@@ -114,7 +188,9 @@ TEST_F(ControlTest, LoadThatFailsSaysWhy) {
   EXPECT_EQ(failed.code(), Code::kFailedPrecondition);
   EXPECT_EQ(Message(failed), "model 'cat' version 2: LibTorch rejects it");
   EXPECT_EQ(Load("cat").code(), Code::kFailedPrecondition);
-  EXPECT_THAT(Loads(), ElementsAre("broken", "broken"));  // Who asks again is taken at his word.
+  EXPECT_EQ(VersionServed("cat"), 1);
+  // Who asks again is taken at his word.
+  EXPECT_THAT(Loads(), ElementsAre("broken", "good", "broken"));
   Add("cat/2", "mended");
   EXPECT_TRUE(Load("cat").ok());
 }
@@ -160,6 +236,61 @@ TEST_F(ControlTest, AChangeThatOutlivesTheControlStillEnds) {
   control_.reset();  // Has handed the change over before it ends.
   *handle = nullptr;
   done.WaitForNotification();
+}
+
+// --- The stop. ---
+
+TEST_F(ControlTest, NothingIsBegunOnceTheServerStops) {
+  state_file_ = state_.Path("state");
+  state_.Write("state", absl::StrCat(kHeading, "cat\n"));
+  Add("cat/1");
+  Add("dog/1");
+  ASSERT_TRUE(Start(ControlMode::kExplicit).ok());
+  registry().StopLoading();
+  for (const absl::Status& status : {Load("dog"), Unload("cat"), Reload("cat")}) {
+    EXPECT_EQ(status.code(), Code::kUnavailable);
+    EXPECT_THAT(Message(status), HasSubstr("the server is stopping"));
+  }
+  EXPECT_EQ(ReadFile(state_file_), absl::StrCat(kHeading, "cat\n"));
+  EXPECT_EQ(VersionServed("cat"), 1);
+  EXPECT_THAT(Loads(), ElementsAre("good"));
+}
+
+// It was FAILED_PRECONDITION, which tells a caller to mend the model.
+TEST_F(ControlTest, ChangesThatTheStopCutsShortAreUnavailable) {
+  load_threads_ = 1;
+  Add("serving/1");
+  ASSERT_TRUE(Start(ControlMode::kWatch).ok());
+  Add("loading/1", "full");
+  Add("queued/1");
+  absl::Notification reached, open;
+  on_load_ = [&](const std::string&) {
+    reached.Notify();
+    open.WaitForNotification();
+  };
+  Pending loading, queued, reloading;
+  control_->Load("loading", loading.Done());
+  reached.WaitForNotification();
+  control_->Load("queued", queued.Done());
+  control_->Reload("serving", reloading.Done());
+  while (Reason("serving", 1) != "its changed files are being loaded") std::this_thread::yield();
+  registry().StopLoading();
+  open.Notify();
+  for (Pending* change : {&loading, &queued, &reloading}) {
+    EXPECT_EQ(change->Wait().code(), Code::kUnavailable);
+    EXPECT_THAT(Message(change->Wait()), HasSubstr("the server is stopping"));
+  }
+  EXPECT_THAT(Message(loading.Wait()), HasSubstr("model 'loading' version 1: no memory left"));
+  EXPECT_EQ(VersionServed("serving"), 1);
+}
+
+TEST_F(ControlTest, AChangeThatEndsThoughTheServerStopsIsDone) {
+  Add("cat/1");
+  ASSERT_TRUE(Start(ControlMode::kWatch).ok());
+  Add("cat/1", "new");
+  on_load_ = [&](const std::string&) { registry().StopLoading(); };
+  EXPECT_TRUE(Load("cat").ok());
+  EXPECT_THAT(Loads(), ElementsAre("good", "new"));
 }
 
 // --- The state file. ---

@@ -1,3 +1,6 @@
+#include <sys/stat.h>
+
+#include <cstdint>
 #include <filesystem>
 #include <functional>
 #include <set>
@@ -11,6 +14,12 @@ namespace torchd {
 namespace {
 
 namespace fs = std::filesystem;
+
+int64_t ChangeTime(const std::string& path) {
+  struct stat stat = {};
+  EXPECT_EQ(::stat(path.c_str(), &stat), 0);
+  return int64_t{stat.st_ctim.tv_sec} * 1'000'000'000 + stat.st_ctim.tv_nsec;
+}
 
 TEST(FingerprintTest, EachFileOfAVersionCountsAndNoOther) {
   const TempFolder repository;
@@ -43,6 +52,19 @@ TEST(FingerprintTest, EachFileOfAVersionCountsAndNoOther) {
          fs::rename(repository.Path("cat/1/.new"), repository.Path("cat/1/model.pt"));
        },
        true},
+      {"other contents of the same file, size and time",
+       [&] {
+         const auto time = file_time();
+         const int64_t changed = ChangeTime(repository.Path("cat/1/model.pt"));
+         // The clock of the file system ticks every few milliseconds only.
+         while (ChangeTime(repository.Path("cat/1/model.pt")) == changed) {
+           repository.Write("cat/1/model.pt", "zz");
+           fs::last_write_time(repository.Path("cat/1/model.pt"), time);
+         }
+       },
+       true},
+      {"a mended permission",
+       [&] { fs::permissions(repository.Path("cat/1/model.pt"), fs::perms::owner_all); }, true},
       {"a new file", [&] { repository.Write("cat/1/labels.txt", "x"); }, true},
       {"another name",
        [&] { fs::rename(repository.Path("cat/1/labels.txt"), repository.Path("cat/1/vocab.txt")); },

@@ -37,9 +37,10 @@ TEST(WantedVersionsTest, EachPolicyAsksForItsOwn) {
     VersionPolicy policy;
     std::vector<int64_t> wanted;
   } cases[] = {
-      {Latest(1), {7}},       {Latest(2), {3, 7}},           {Latest(9), {1, 3, 7}},
-      {All(), {1, 3, 7}},     {Specific({3}), {3}},          {Specific({7, 1}), {1, 7}},
-      {Specific({2, 9}), {}}, {Specific({1, 2, 3}), {1, 3}},
+      {Latest(1), {7}},           {Latest(2), {3, 7}},
+      {Latest(9), {1, 3, 7}},     {All(), {1, 3, 7}},
+      {Specific({3}), {3}},       {Specific({7, 1}), {1, 7}},
+      {Specific({2, 9}), {2, 9}}, {Specific({1, 2, 3}), {1, 2, 3}},
   };
   for (const auto& test : cases) {
     EXPECT_THAT(WantedVersions(test.policy, facts), ElementsAreArray(test.wanted))
@@ -54,10 +55,63 @@ TEST(WantedVersionsTest, NothingOnDiskIsNothingWanted) {
   }
 }
 
+TEST(WantedVersionsTest, WhatStandsForTheWholeFolderIsWantedByAnyPolicy) {
+  const ModelFacts facts = {{0, {.on_disk = 5}}, {1, {.serving = 4}}};
+  for (const VersionPolicy& policy : {Latest(1), All(), Specific({1})}) {
+    EXPECT_THAT(WantedVersions(policy, facts), ElementsAre(0));
+  }
+}
+
 TEST(PolicyTextTest, SaysWhatIsAskedFor) {
   EXPECT_EQ(PolicyText(Latest(2)), "the latest 2");
   EXPECT_EQ(PolicyText(All()), "all");
   EXPECT_EQ(PolicyText(Specific({3, 5})), "3, 5");
+}
+
+// --- Labels. ---
+
+TEST(PlaceLabelsTest, FollowsFromWhatServes) {
+  const ModelFacts facts = {
+      {1, {.on_disk = 5, .serving = 5}}, {2, {.on_disk = 6}}, {3, {.serving = 7}}};
+  const struct {
+    int64_t target, before, placed;
+  } cases[] = {
+      {1, 1, 1}, {2, 1, 1}, {2, 3, 3}, {9, 1, 1}, {3, 1, 3}, {2, 9, 2}, {9, 2, 9}, {2, 0, 2},
+  };
+  for (const auto& test : cases) {
+    VersionLabels before;
+    if (test.before > 0) before["stable"] = test.before;
+    const VersionLabels placed = PlaceLabels({{"stable", test.target}}, before, facts);
+    EXPECT_EQ(placed, (VersionLabels{{"stable", test.placed}}))
+        << test.before << " to " << test.target;
+  }
+  EXPECT_THAT(PlaceLabels({}, {{"stable", 1}}, facts), IsEmpty());
+}
+
+TEST(AddLabelledTest, WantsTheTargetAndWhatItStandsInFor) {
+  const ModelFacts facts = {
+      {1, {.on_disk = 5, .serving = 5}}, {2, {.on_disk = 6}}, {3, {.serving = 7}}};
+  const struct {
+    int64_t target, placed;
+    std::vector<int64_t> wanted;
+  } cases[] = {
+      {1, 1, {1}}, {2, 1, {1, 2}}, {2, 3, {2, 3}}, {9, 3, {3}}, {9, 9, {}}, {3, 3, {}},
+  };
+  for (const auto& test : cases) {
+    std::set<int64_t> wanted;
+    AddLabelled({{"stable", test.target}}, {{"stable", test.placed}}, facts, wanted);
+    EXPECT_THAT(wanted, ElementsAreArray(test.wanted)) << test.placed << " to " << test.target;
+  }
+}
+
+TEST(AddLabelledTest, NothingOfAModelThatIsGone) {
+  for (const ModelFacts& facts :
+       {ModelFacts{{1, {.serving = 5}}},
+        ModelFacts{{0, {.on_disk = 6, .nothing_there = true}}, {1, {.serving = 5}}}}) {
+    std::set<int64_t> wanted;
+    AddLabelled({{"stable", 2}}, {{"stable", 1}}, facts, wanted);
+    EXPECT_THAT(wanted, IsEmpty());
+  }
 }
 
 // --- What comes next. ---
@@ -117,10 +171,75 @@ INSTANTIATE_TEST_SUITE_P(
         NextCase{"FailingNewcomerLeavesTheOldWhoseFilesAreGone",
                  {{1, {.serving = 5}}, {2, {.on_disk = 6, .failed = 6}}},
                  {2}},
+        NextCase{"FolderThatCannotBeReadLeavesWhatServes",
+                 {{0, {.on_disk = 6, .failed = 6}}, {1, {.serving = 5}}},
+                 {0}},
+        NextCase{"FolderThatHoldsNothingDoesNot",
+                 {{0, {.on_disk = 6, .failed = 6, .nothing_there = true}}, {1, {.serving = 5}}},
+                 {0},
+                 Kind::kUnload,
+                 1},
         NextCase{"ChangedFilesReload", {{1, {.on_disk = 6, .serving = 5}}}, {1}, Kind::kLoad, 1},
         NextCase{"ChangedFilesOfWhatIsNotWantedDoNot",
-                 {{1, {.on_disk = 8, .serving = 5}}, {2, {.on_disk = 6, .failed = 6}}},
+                 {{1, {.on_disk = 8, .serving = 5}},
+                  {2, {.on_disk = 6, .serving = 6}},
+                  {3, {.on_disk = 7, .failed = 7}}},
+                 {2, 3}},
+        NextCase{"ListedVersionThatIsNotThereYetLeavesWhatServes",
+                 {{1, {.on_disk = 5, .serving = 5}}},
                  {2}},
+        NextCase{"OneListedVersionThatServesIsEnough",
+                 {{1, {.on_disk = 5, .serving = 5}}, {2, {.on_disk = 6, .serving = 6}}},
+                 {2, 3},
+                 Kind::kUnload,
+                 1},
+        NextCase{"WhatFailsHasTheNextLowerOneStandIn",
+                 {{1, {.on_disk = 5}},
+                  {2, {.on_disk = 6}},
+                  {3, {.on_disk = 7, .failed = 7}},
+                  {4, {.on_disk = 8, .failed = 8}}},
+                 {4},
+                 Kind::kLoad,
+                 2},
+        NextCase{
+            "WhatIsNotThereYetHasALowerOneStandIn", {{1, {.on_disk = 5}}}, {2}, Kind::kLoad, 1},
+        NextCase{"NoneHigherStandsIn", {{3, {.on_disk = 5}}}, {2}},
+        NextCase{"NoneStandsInBesideAWantedOneThatServes",
+                 {{1, {.on_disk = 5}},
+                  {2, {.on_disk = 6, .serving = 6}},
+                  {3, {.on_disk = 7, .failed = 7}}},
+                 {2, 3}},
+        NextCase{"NoneStandsInWhileAWantedOneIsDue",
+                 {{1, {.on_disk = 5}}, {2, {.on_disk = 6}}, {3, {.on_disk = 7, .failed = 7}}},
+                 {2, 3},
+                 Kind::kLoad,
+                 2},
+        NextCase{"OneStandsInForWhatWaits",
+                 {{1, {.on_disk = 5}},
+                  {2, {.on_disk = 6, .failed = 6, .transient = true, .not_before = kLater}}},
+                 {2},
+                 Kind::kLoad,
+                 1},
+        NextCase{"WhatServesStandsInThoughAHigherOneMightLoad",
+                 {{1, {.on_disk = 5, .serving = 5}},
+                  {2, {.on_disk = 6}},
+                  {3, {.on_disk = 7, .failed = 7}}},
+                 {3}},
+        NextCase{"ChangedFilesOfAStandInReload",
+                 {{1, {.on_disk = 8, .serving = 5}}, {2, {.on_disk = 6, .failed = 6}}},
+                 {2},
+                 Kind::kLoad,
+                 1},
+        NextCase{"WhatServesAboveTheWantedOnesStaysAndNoneStandsIn",
+                 {{1, {.on_disk = 5}},
+                  {2, {.on_disk = 6, .failed = 6}},
+                  {4, {.on_disk = 7, .serving = 7}}},
+                 {2}},
+        NextCase{"TheMendedOneTakesOver",
+                 {{1, {.on_disk = 5, .serving = 5}}, {2, {.on_disk = 7, .failed = 6}}},
+                 {2},
+                 Kind::kLoad,
+                 2},
         NextCase{
             "ChangedFilesThatFailedStayOut", {{1, {.on_disk = 6, .serving = 5, .failed = 6}}}, {1}},
         NextCase{"ChangedBackToWhatServesNeedsNothing",
@@ -159,6 +278,31 @@ INSTANTIATE_TEST_SUITE_P(
         NextCase{"WhatFailedNeedsNoUnload", {{1, {.failed = 5}}}, {}}),
     [](const auto& test) { return test.param.name; });
 
+TEST(StandInTest, IsWhatServesElseTheHighestThatLoads) {
+  const VersionFacts broken = {.on_disk = 7, .failed = 7};
+  const VersionFacts serving = {.on_disk = 5, .serving = 5};
+  const struct {
+    ModelFacts facts;
+    std::set<int64_t> wanted;
+    int64_t stand_in;
+  } cases[] = {
+      {{{1, serving}, {2, broken}}, {2}, 1},
+      {{{1, serving}, {2, broken}, {3, broken}}, {2, 3}, 1},
+      {{{1, serving}, {2, broken}, {3, {.on_disk = 6}}}, {2, 3}, 0},
+      {{{1, serving}, {2, {.loading = true, .on_disk = 6}}}, {2}, 0},
+      {{{1, {.loading = true, .on_disk = 6}}, {2, broken}}, {2}, 1},
+      {{{1, broken}, {2, broken}}, {2}, 0},
+      {{{1, {.on_disk = 6}}, {2, {.on_disk = 6}}, {3, broken}}, {3}, 2},
+      {{{1, serving}, {2, {.on_disk = 6}}, {3, broken}}, {3}, 1},
+      {{{1, {.on_disk = 6}}, {2, broken}, {3, serving}}, {2}, 0},
+      {{{0, broken}, {1, {.serving = 5}}}, {0}, 0},
+      {{{1, serving}}, {}, 0},
+  };
+  for (size_t i = 0; i < std::size(cases); ++i) {
+    EXPECT_EQ(StandIn(cases[i].facts, cases[i].wanted, kNow), cases[i].stand_in) << i;
+  }
+}
+
 // --- When to look again. ---
 
 TEST(NextRetryTest, IsTheEarliestOfWhatWaits) {
@@ -170,9 +314,10 @@ TEST(NextRetryTest, IsTheEarliestOfWhatWaits) {
       {5, {.on_disk = 8, .failed = 7, .not_before = kNow}},               // Due already.
   };
   EXPECT_EQ(NextRetry(facts, {1, 2, 3, 5}, kNow), kNow + seconds(4));
-  EXPECT_EQ(NextRetry(facts, {1, 3}, kNow), kNow + seconds(9));
-  EXPECT_EQ(NextRetry(facts, {3, 5}, kNow), kNever);
+  EXPECT_EQ(NextRetry(facts, {1}, kNow), kNow + seconds(9));
+  EXPECT_EQ(NextRetry(facts, {0}, kNow), kNever);
   EXPECT_EQ(NextRetry(facts, {}, kNow), kNever);
+  EXPECT_EQ(NextRetry(facts, {7}, kNow), kNow + seconds(2));  // 4 may stand in, then.
 }
 
 TEST(RetryDelayTest, DoublesFromASecondToAMinute) {
@@ -190,148 +335,6 @@ TEST(VersionStateTest, Names) {
   EXPECT_STREQ(Name(VersionState::kReady), "READY");
   EXPECT_STREQ(Name(VersionState::kUnloading), "UNLOADING");
   EXPECT_STREQ(Name(VersionState::kUnavailable), "UNAVAILABLE");
-}
-
-// --- Whatever happens. ---
-
-// One model that lives through random events as the registry would have it, and complains when
-// NextAction() asks for what it must not.
-class History {
- public:
-  explicit History(uint32_t seed) : random_(seed) {
-    const VersionPolicy policies[] = {Latest(1), Latest(2), All(), Specific({2, 4})};
-    policy_ = policies[Below(4)];
-  }
-
-  void HappenSomething() {
-    const auto version = static_cast<int64_t>(1 + Below(5));
-    switch (Below(8)) {
-      case 0:
-      case 1:
-        facts_[version].on_disk = ++fingerprints_;  // Appears, or changes.
-        break;
-      case 2:
-        if (facts_.count(version) > 0) facts_[version].on_disk = 0;
-        break;
-      case 3:
-        now_ += seconds(Below(10));
-        break;
-      case 4:
-        Finish(Below(2) == 0, Below(2) == 0);
-        break;
-      default:
-        Act();
-    }
-    DropAbsent();
-  }
-
-  // Nothing changes any more; transient failures pass.
-  void Settle() {
-    for (int steps = 0; steps < 100; ++steps) {
-      if (Loading() != facts_.end()) {
-        Finish(Below(2) == 0, /*transient=*/false);
-      } else if (!Act()) {
-        const Instant retry = NextRetry(facts_, Wanted(), now_);
-        if (retry == kNever) return CheckSettled();
-        ASSERT_GT(retry, now_);
-        now_ = retry;
-      }
-      DropAbsent();
-    }
-    ADD_FAILURE() << "does not settle";
-  }
-
- private:
-  size_t Below(size_t end) { return random_() % end; }
-
-  std::set<int64_t> Wanted() const { return WantedVersions(policy_, facts_); }
-
-  ModelFacts::iterator Loading() {
-    return std::find_if(facts_.begin(), facts_.end(),
-                        [](const auto& entry) { return entry.second.loading; });
-  }
-
-  size_t Serving() const {
-    return std::count_if(facts_.begin(), facts_.end(),
-                         [](const auto& entry) { return entry.second.serving != 0; });
-  }
-
-  bool Act() {
-    const Action action = NextAction(facts_, Wanted(), now_);
-    if (action.kind == Kind::kNone) return false;
-    VersionFacts& facts = facts_.at(action.version);
-    if (action.kind == Kind::kLoad) {
-      EXPECT_EQ(Loading(), facts_.end()) << "a second load";
-      EXPECT_EQ(failed_for_good_.count({action.version, facts.on_disk}), 0u) << "the same again";
-      EXPECT_TRUE(facts.failed == 0 || now_ >= facts.not_before) << "before its time";
-      EXPECT_NE(facts.on_disk, facts.serving);
-      facts.loading = true;
-      loads_ = facts.on_disk;
-      return true;
-    }
-    EXPECT_NE(facts.serving, 0u);
-    facts.serving = 0;
-    EXPECT_TRUE(Wanted().empty() || Serving() > 0) << "serves nothing";
-    return true;
-  }
-
-  void Finish(bool good, bool transient) {
-    const auto at = Loading();
-    if (at == facts_.end()) return;
-    VersionFacts& facts = at->second;
-    facts.loading = false;
-    if (good) {
-      facts.serving = loads_;
-      facts.failed = 0;
-      failures_[at->first] = 0;
-      return;
-    }
-    facts.failed = loads_;
-    facts.transient = transient;
-    facts.not_before = now_ + RetryDelay(++failures_[at->first]);
-    if (!transient) failed_for_good_.insert({at->first, loads_});
-  }
-
-  void DropAbsent() {
-    for (auto at = facts_.begin(); at != facts_.end();) {
-      const VersionFacts& facts = at->second;
-      const bool absent = facts.on_disk == 0 && facts.serving == 0 && !facts.loading;
-      at = absent ? facts_.erase(at) : std::next(at);
-    }
-  }
-
-  void CheckSettled() {
-    bool all_serve = true;
-    for (const int64_t version : Wanted()) {
-      const VersionFacts& facts = facts_.at(version);
-      EXPECT_TRUE(facts.serving == facts.on_disk || facts.failed == facts.on_disk);
-      all_serve = all_serve && facts.serving != 0;
-    }
-    for (const auto& [version, facts] : facts_) {
-      const bool wanted = Wanted().count(version) > 0;
-      EXPECT_FALSE(all_serve && !wanted && facts.serving != 0) << version << " is left over";
-    }
-  }
-
-  std::mt19937 random_;
-  VersionPolicy policy_;
-  Instant now_ = kNow;
-  ModelFacts facts_;
-  uint64_t fingerprints_ = 0;  // Each is used once.
-  uint64_t loads_ = 0;         // Of the files that are being loaded.
-  std::map<int64_t, int> failures_;
-  std::set<std::pair<int64_t, uint64_t>> failed_for_good_;
-};
-
-TEST(HistoryTest, RandomHistoriesNeverBreakAPromise) {
-  for (uint32_t seed = 1; seed <= 500 && !::testing::Test::HasFailure(); ++seed) {
-    SCOPED_TRACE(seed);
-    History history(seed);
-    for (int quiet = 0; quiet < 4; ++quiet) {
-      for (int events = 0; events < 60; ++events) history.HappenSomething();
-      history.Settle();
-    }
-  }
 }
 
 }  // namespace

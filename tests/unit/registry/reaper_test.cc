@@ -41,6 +41,7 @@ class ReaperTest : public ::testing::Test {
                                                ModelConfig(),
                                                {},
                                                std::move(model),
+                                               nullptr,
                                                *std::move(preprocessor),
                                                metrics_.ForModel("cat", 1)});
   }

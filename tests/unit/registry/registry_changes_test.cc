@@ -69,7 +69,7 @@ TEST_F(RegistryChangesTest, EveryLookUpFindsAVersionWhileVersionsFollowEachOther
     if (version % 3 == 0) Remove(absl::StrCat("cat/", version - 1));
     Show();
     Settle("cat");
-    if (version % 4 == 0) registry().Retry("cat", /*reload=*/true);
+    if (version % 4 == 0) registry().SetModel("cat", Scan(repository_), Anew::kAll);
     Settle("cat");
   }
   stop = true;
@@ -161,11 +161,22 @@ TEST_F(RegistryChangesTest, FilesThatChangeDuringTheirLoadAreLoadedAgain) {
 TEST_F(RegistryChangesTest, ReloadMakesANewCopyOfTheSameFiles) {
   Add("cat/1");
   ShowAndSettle();
-  registry().Retry("cat", /*reload=*/true);
+  registry().SetModel("cat", Scan(repository_), Anew::kAll);
   Settle("cat");
   EXPECT_EQ(Loads().size(), 2u);
   EXPECT_EQ(Ended().size(), 1u);
   EXPECT_EQ(VersionServed("cat"), 1);
+}
+
+// The newcomer used to be loaded twice, first for its files and then for the reload.
+TEST_F(RegistryChangesTest, ReloadLoadsEachVersionOnce) {
+  repository_.Write("cat/model.yaml", "versions: {all: true}\n");
+  Add("cat/1", "old");
+  ShowAndSettle();
+  Add("cat/2", "new");
+  registry().SetModel("cat", Scan(repository_), Anew::kAll);
+  Settle("cat");
+  EXPECT_THAT(Loads(), ElementsAre("old", "new", "old"));
 }
 
 TEST_F(RegistryChangesTest, RetryTriesAtOnceWhatFailed) {
@@ -178,7 +189,7 @@ TEST_F(RegistryChangesTest, RetryTriesAtOnceWhatFailed) {
   ShowAndSettle();
   EXPECT_EQ(Reason("cat", 1), "a library is missing");
   mended = true;
-  registry().Retry("cat", /*reload=*/false);
+  registry().SetModel("cat", Scan(repository_), Anew::kFailed);
   Settle("cat");
   EXPECT_EQ(VersionServed("cat"), 1);
 }

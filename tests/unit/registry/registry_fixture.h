@@ -115,7 +115,12 @@ class RegistryFixture : public ::testing::Test {
     parts.arrival.prepare_thread = [this] { ++prepared_; };
     parts.arrival.trial = trial_;
     parts.arrival.load = [this](const std::string& path, const ModelConfig&) { return Load(path); };
-    parts.arrival.warm_up = [](Model& model) { return RunOnce(model).status(); };
+    parts.arrival.warm_up = [](Model& model,
+                               const ModelConfig&) -> absl::StatusOr<std::unique_ptr<Lane>> {
+      const absl::Status ran = RunOnce(model).status();
+      if (!ran.ok()) return ran;
+      return std::make_unique<Lane>(model, LaneOptions());
+    };
     parts.arrival.run = RunOnce;
     parts.on_change = [this](const std::string& name, bool ready) {
       absl::MutexLock lock(&mutex_);

@@ -215,6 +215,16 @@ TEST_F(RegistryTest, NameMayBeEmptyWithOneModelOnly) {
   EXPECT_THAT(Message(two), HasSubstr("has 2 models"));
 }
 
+// ext4 has a lost+found, which made two models of one, and one that was never ready.
+TEST_F(RegistryTest, FolderThatNobodyCouldNameIsNoModel) {
+  Add("cat/1");
+  repository_.Write("lost+found/readme", "");
+  ShowAndSettle();
+  EXPECT_EQ(VersionServed(""), 1);
+  EXPECT_FALSE(StatusOf("lost+found", 0).wanted);
+  EXPECT_THAT(Reason("lost+found", 0), HasSubstr("is no model name"));
+}
+
 TEST_F(RegistryTest, FailedVersionIsUnavailableAndSaysSo) {
   Add("cat/1", "broken");
   ShowAndSettle();
@@ -256,6 +266,25 @@ TEST_F(RegistryTest, OnChangeIsToldOfChangesOnly) {
   Remove("cat");
   Show();
   EXPECT_THAT(Told().back(), std::pair("cat", false));
+}
+
+// Whoever waits for all that is wanted was not told when a broken model came or went.
+TEST_F(RegistryTest, OnChangeIsToldOfWhatIsWantedAsWell) {
+  on_demand_ = true;
+  Add("cat/1", "broken");
+  ShowAndSettle();
+  EXPECT_THAT(Told(), ElementsAre(std::pair("cat", false)));
+  registry().Ask("cat", true);
+  Settle("cat");
+  AwaitTold(2);
+  registry().Ask("cat", false);
+  EXPECT_EQ(Told().size(), 3u);
+  registry().Ask("cat", true);
+  Settle("cat");
+  Remove("cat");
+  Show();
+  EXPECT_EQ(Told().size(), 5u);
+  EXPECT_THAT(Told(), ::testing::Each(std::pair("cat", false)));
 }
 
 TEST_F(RegistryTest, LoadsAreCountedByWhatBecameOfThem) {

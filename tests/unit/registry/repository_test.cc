@@ -1,5 +1,6 @@
 #include "server/registry/repository.h"
 
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -130,6 +131,17 @@ TEST(ScanRepositoryTest, AVersionsOwnModelYamlIsNotedToo) {
               ElementsAre("version 2: config.pbtxt is not read, because there is a model.yaml"));
 }
 
+// They were ignored in silence.
+TEST(ScanRepositoryTest, AVersionsOwnPolicyAndLabelsAreNotedAsNotHonoured) {
+  for (const char* yaml : {"versions: {all: true}\n", "version_labels: {stable: 1}\n"}) {
+    const TempFolder repository;
+    repository.Write("cat/1/model.pt", "");
+    repository.Write("cat/1/model.yaml", yaml);
+    EXPECT_THAT(Scan(repository).models.at("cat").notes,
+                ElementsAre(AllOf(HasSubstr("version 1: "), HasSubstr("are not honoured"))));
+  }
+}
+
 TEST(ScanRepositoryTest, ConfigPbtxtSaysFilePolicyAndWhatIsNotHonoured) {
   const TempFolder repository;
   repository.Write("cat/1/traced.pt", "");
@@ -214,10 +226,55 @@ TEST(ScanRepositoryTest, ASettingNamesTheModelInTheRepositoryItself) {
 TEST(ScanRepositoryTest, FoldersBesideAModelInTheRepositoryItselfAreNotedAsUnread) {
   const TempFolder repository;
   repository.Write("model.pt", "");
-  repository.Write("dog/1/model.pt", "");
+  repository.Write("code/model.py", "");
   const RepositorySnapshot snapshot = Scan(repository, {.model_name = "cat"});
   ASSERT_EQ(snapshot.models.size(), 1u);
+  EXPECT_EQ(snapshot.layout, Layout::kSingleModel);
   EXPECT_THAT(snapshot.models.at("cat").notes, ElementsAre(HasSubstr("are not read")));
+}
+
+// It used to hide every model.
+TEST(ScanRepositoryTest, AModelFileThatStraysBesideFoldersOfModelsIsNoted) {
+  const TempFolder repository;
+  repository.Write("cat/1/model.pt", "");
+  repository.Write("docs/readme", "");
+  Link(repository, "model.pt", "nowhere");
+  repository.Write("model.pt2", "");
+  const RepositorySnapshot snapshot = Scan(repository);
+  EXPECT_EQ(snapshot.layout, Layout::kModels);
+  EXPECT_THAT(Found(repository), ElementsAre("cat/1", "docs/0"));
+  EXPECT_THAT(snapshot.notes, ElementsAre(HasSubstr(repository.Path("model.pt is not honoured")),
+                                          HasSubstr("model.pt2 is not honoured")));
+}
+
+TEST(ScanRepositoryTest, TheLayoutStandsWhileItCan) {
+  const TempFolder repository;
+  EXPECT_EQ(Scan(repository).layout, Layout::kUnknown);
+  repository.Write("model.pt", "");
+  repository.Write("cat/1/model.pt", "");
+  const ScanOptions single = {.model_name = "one", .layout = Layout::kSingleModel};
+  EXPECT_THAT(Found(repository, single), ElementsAre("one/1"));
+  EXPECT_THAT(Found(repository), ElementsAre("cat/1"));
+  std::filesystem::remove_all(repository.Path("cat"));
+  EXPECT_THAT(Found(repository, {.layout = Layout::kModels}), IsEmpty());
+  repository.Write("docs/readme", "");
+  std::filesystem::remove(repository.Path("model.pt"));
+  EXPECT_THAT(Found(repository, single), ElementsAre("one/1"));  // Being replaced, it may be.
+  repository.Write("cat/1/model.pt", "");
+  EXPECT_THAT(Found(repository, single), ElementsAre("cat/1", "docs/0"));
+}
+
+// It used to list nothing and say nothing.
+TEST(ScanRepositoryTest, ConfigPbtxtInTheRepositoryItselfNamesTheModelFile) {
+  const TempFolder repository;
+  repository.Write("config.pbtxt", "default_model_filename: \"net.pt\"\n");
+  const ScanOptions named = {.model_name = "cat"};
+  const VersionFolder missing = Scan(repository, named).models.at("cat").versions.at(1);
+  EXPECT_THAT(Message(missing.status), HasSubstr("no model file " + repository.Path("net.pt")));
+  repository.Write("net.pt", "");
+  repository.Write("code/model.py", "");
+  const VersionFolder found = Scan(repository, named).models.at("cat").versions.at(1);
+  EXPECT_EQ(found.ModelFile(), repository.Path("net.pt"));
 }
 
 TEST(ScanRepositoryTest, AFolderCalledLikeAModelFileIsAModel) {
@@ -230,7 +287,31 @@ TEST(ScanRepositoryTest, AFolderCalledLikeAModelFileIsAModel) {
 TEST(ScanRepositoryTest, NameThatIsNoTextIsShownAsText) {
   const TempFolder repository;
   repository.Write("caf\xe9/1/model.pt", "");
-  EXPECT_THAT(Found(repository), ElementsAre("caf?/0"));
+  EXPECT_THAT(Found(repository), ElementsAre("caf\\xe9/0"));
+}
+
+// Two of them looked alike, and one of 200 letters like a model of 128.
+TEST(ScanRepositoryTest, OddNamesHideNoOther) {
+  const TempFolder repository;
+  const std::string longest(128, 'x');
+  for (const std::string& name :
+       {std::string("caf\xe9"), std::string("caf\xe8"), std::string("caf\\xe9"), longest,
+        longest + "y", longest + "z", std::string("a\n")}) {
+    repository.Write(name + "/1/model.pt", "");
+  }
+  EXPECT_THAT(Found(repository),
+              ElementsAre("a\\x0a/0", "caf\\x5cxe9/0", "caf\\xe8/0", "caf\\xe9/0", longest + "/1",
+                          longest + "y/0", longest + "z/0"));
+}
+
+TEST(ScanRepositoryTest, LostAndFoundIsNothingThatIsThere) {
+  const TempFolder repository;
+  repository.Write("lost+found/1/model.pt", "");
+  EXPECT_EQ(Scan(repository).layout, Layout::kUnknown);
+  repository.Write("model.pt", "");
+  const RepositorySnapshot single = Scan(repository, {.model_name = "cat"});
+  EXPECT_EQ(single.layout, Layout::kSingleModel);
+  EXPECT_THAT(single.models.at("cat").notes, IsEmpty());
 }
 
 }  // namespace

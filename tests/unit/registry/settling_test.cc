@@ -105,13 +105,51 @@ TEST_F(SettlingTest, AChangeThatIsUndoneIsNone) {
   EXPECT_EQ(DueIn(), 3);
 }
 
-TEST_F(SettlingTest, WhatIsGoneIsGoneAtOnceAndComesBackAsNew) {
+// A folder that could not be read for a moment used to be unloaded.
+TEST_F(SettlingTest, WhatIsGoneIsGoneOnceItHasStayedAway) {
   settling_.Accept(Snapshot({{"cat", 1, 7}, {"cat", 2, 7}, {"dog", 1, 7}}));
+  EXPECT_THAT(Filter({{"cat", 2, 7}}), ElementsAre("cat/1=7", "cat/2=7", "dog/1=7"));
+  EXPECT_EQ(DueIn(), 3);
+  clock_.Advance(seconds(2));
+  EXPECT_THAT(Filter({{"cat", 2, 7}, {"dog", 1, 7}}), ElementsAre("cat/1=7", "cat/2=7", "dog/1=7"));
+  EXPECT_EQ(DueIn(), 1);  // The dog is back, as it was.
+  clock_.Advance(seconds(1));
+  EXPECT_THAT(Filter({{"cat", 2, 7}, {"dog", 1, 7}}), ElementsAre("cat/2=7", "dog/1=7"));
+  EXPECT_EQ(DueIn(), -1);
+  Filter({{"cat", 2, 7}});
+  clock_.Advance(seconds(3));
+  EXPECT_THAT(Filter({{"cat", 2, 7}}), ElementsAre("cat/2=7"));
+  EXPECT_EQ(DueIn(), -1);
+}
+
+TEST_F(SettlingTest, WhatComesBackIsNew) {
+  settling_.Accept(Snapshot({{"cat", 1, 7}, {"cat", 2, 7}}));
+  Filter({{"cat", 2, 7}});
+  clock_.Advance(seconds(3));
   EXPECT_THAT(Filter({{"cat", 2, 7}}), ElementsAre("cat/2=7"));
   EXPECT_THAT(Filter({{"cat", 1, 7}, {"cat", 2, 7}}), ElementsAre("cat/2=7"));
   EXPECT_EQ(DueIn(), 3);
   EXPECT_THAT(Filter({{"cat", 2, 7}}), ElementsAre("cat/2=7"));
-  EXPECT_EQ(DueIn(), -1);  // Nobody waits for what is gone.
+  EXPECT_EQ(DueIn(), -1);  // Nobody waits for what is gone and never was.
+  EXPECT_THAT(Filter({{"cat", 2, 7}, {"dog", 1, 1}}), ElementsAre("cat/2=7"));
+  EXPECT_THAT(Filter({{"cat", 2, 7}}), ElementsAre("cat/2=7"));
+  EXPECT_EQ(DueIn(), -1);
+}
+
+// Version 0: the folder cannot be read.
+TEST_F(SettlingTest, VersionsStandUntilTheReasonWhyThereAreNoneHasSettled) {
+  settling_.Accept(Snapshot({{"cat", 1, 7}, {"cat", 2, 8}}));
+  EXPECT_THAT(Filter({{"cat", 0, 1}}), ElementsAre("cat/1=7", "cat/2=8"));
+  clock_.Advance(seconds(2));
+  EXPECT_THAT(Filter({{"cat", 0, 2}}), ElementsAre("cat/1=7", "cat/2=8"));  // Another reason.
+  clock_.Advance(seconds(2));
+  EXPECT_THAT(Filter({{"cat", 0, 2}}), ElementsAre("cat/1=7", "cat/2=8"));
+  EXPECT_THAT(Filter({{"cat", 1, 7}, {"cat", 2, 8}}), ElementsAre("cat/1=7", "cat/2=8"));
+  EXPECT_EQ(DueIn(), -1);
+  EXPECT_THAT(Filter({{"cat", 0, 2}}), ElementsAre("cat/1=7", "cat/2=8"));
+  clock_.Advance(seconds(3));
+  EXPECT_THAT(Filter({{"cat", 0, 2}}), ElementsAre("cat/0=2"));
+  EXPECT_EQ(DueIn(), -1);
 }
 
 TEST_F(SettlingTest, AcceptWaitsForNothing) {
@@ -119,6 +157,24 @@ TEST_F(SettlingTest, AcceptWaitsForNothing) {
   settling_.Accept(Snapshot({{"cat", 1, 7}, {"cat", 2, 7}}));
   EXPECT_EQ(DueIn(), -1);
   EXPECT_THAT(Filter({{"cat", 1, 7}, {"cat", 2, 7}}), ElementsAre("cat/1=7", "cat/2=7"));
+}
+
+TEST_F(SettlingTest, AcceptModelWaitsForThatModelNoMore) {
+  settling_.Accept(Snapshot({{"cat", 1, 7}, {"cat", 2, 7}, {"dog", 1, 7}}));
+  const std::vector<Seen> now = {{"cat", 1, 8}, {"cat", 3, 7}, {"dog", 1, 8}};
+  Filter(now);
+  settling_.AcceptModel("cat", Snapshot(now));
+  EXPECT_THAT(Filter(now), ElementsAre("cat/1=8", "cat/3=7", "dog/1=7"));
+  EXPECT_EQ(DueIn(), 3);  // The dog waits on.
+  EXPECT_THAT(Filter({{"cat", 1, 9}, {"cat", 3, 7}, {"dog", 1, 7}}),
+              ElementsAre("cat/1=8", "cat/3=7", "dog/1=7"));
+  EXPECT_EQ(DueIn(), 3);  // What changes after that waits as ever.
+}
+
+TEST_F(SettlingTest, AcceptModelOfOneThatIsGoneForgetsIt) {
+  settling_.Accept(Snapshot({{"cat", 1, 7}, {"dog", 1, 7}}));
+  settling_.AcceptModel("cat", Snapshot({{"dog", 1, 7}}));
+  EXPECT_THAT(Filter({{"cat", 1, 7}, {"dog", 1, 7}}), ElementsAre("dog/1=7"));  // As new.
 }
 
 TEST_F(SettlingTest, EachVersionWaitsForItself) {
@@ -154,6 +210,8 @@ TEST_F(SettlingTest, TheReasonWhyThereIsNoVersionStandsUntilThereIsOne) {
   clock_.Advance(seconds(3));
   EXPECT_THAT(Filter({{"cat", 1, 7}}), ElementsAre("cat/1=7"));
   EXPECT_EQ(DueIn(), -1);
+  Filter({});
+  clock_.Advance(seconds(3));
   EXPECT_THAT(Filter({}), IsEmpty());
 }
 

@@ -110,13 +110,25 @@ TEST(FromWireTest, BadItemLeavesTheOthersAlone) {
   EXPECT_TRUE(std::holds_alternative<TextItem>(call.items.at(1)));
 }
 
+TEST(FromWireTest, UnknownPriorityIsRefused) {
+  v1::ClassifyRequest request;
+  request.add_items()->set_text("hello");
+  EXPECT_EQ(FromWire(request).priority, Priority::kNormal);
+  request.set_priority(v1::PRIORITY_LOW);
+  EXPECT_EQ(FromWire(request).priority, Priority::kLow);
+  EXPECT_TRUE(std::holds_alternative<TextItem>(FromWire(request).items.at(0)));
+  request.set_priority(static_cast<v1::Priority>(9));
+  const ClassifyCall call = FromWire(request);
+  EXPECT_EQ(std::get<absl::Status>(call.items.at(0)).code(), absl::StatusCode::kInvalidArgument);
+}
+
 TEST(ToWireTest, AnswerCarriesEveryField) {
   ModelMetrics metrics;
   auto preprocessor = Preprocessor::Create({}, EchoSignature(3).inputs, "", {});
   ASSERT_TRUE(preprocessor.ok());
   ClassifyAnswer answer;
-  answer.servable = std::make_shared<const Servable>(
-      Servable{"cat", 7, {}, {}, std::make_unique<FakeModel>(), *std::move(preprocessor), metrics});
+  answer.servable = std::make_shared<const Servable>(Servable{
+      "cat", 7, {}, {}, std::make_unique<FakeModel>(), nullptr, *std::move(preprocessor), metrics});
   ItemAnswer good;
   good.classes = {{2, "tabby", 0.75F}, {0, "", 0.25F}};
   good.times = {microseconds(1), microseconds(2), microseconds(3), microseconds(4),

@@ -142,6 +142,11 @@ inline Result Touch(int megabytes) {
   return block.substr(block.size() / 2, 1);
 }
 
+inline Result Hold(int megabytes) {
+  new std::string(static_cast<size_t>(megabytes) << 20, 'x');
+  return "held";
+}
+
 inline Result OpenManyFiles() {
   int opened = 0;
   while (open("/dev/null", O_RDONLY) >= 0) ++opened;
@@ -195,6 +200,7 @@ inline const std::map<std::string, Behaviour>& Behaviours() {
       {"log", [](const std::string&) { return LogALot(); }},
       {"allocate", [](const std::string&) { return Allocate(); }},
       {"touch", [](const std::string& megabytes) { return Touch(atoi(megabytes.c_str())); }},
+      {"hold", [](const std::string& megabytes) { return Hold(atoi(megabytes.c_str())); }},
       {"facts", [](const std::string&) { return Facts(); }},
       {"meet", [](const std::string& folder) { return Meet(folder, 8); }},
       {"tell", [](const std::string& fifo) { return Tell(fifo); }},

@@ -15,8 +15,8 @@ namespace {
 
 using ::testing::HasSubstr;
 
-std::string Answer(int64_t code, const std::string& bytes, uint64_t size) {
-  AnswerHeader header;
+std::string Answer(int64_t code, const std::string& bytes, uint64_t size,
+                   AnswerHeader header = {}) {
   header.code = code;
   header.bytes = size;
   return std::string(reinterpret_cast<const char*>(&header), sizeof header) + bytes;
@@ -36,13 +36,30 @@ absl::Status Judge(const TrialReport& report, const std::string& answer) {
 
 TEST(VerdictTest, AnswerOfAProcessThatEndedWellCounts) {
   TrialReport report = Exited(0);
-  report.memory_bytes = 7;
+  report.resident_peak_bytes = 100;
   report.took_nanoseconds = 1500;
-  const auto answer = JudgeTrial(report, Answer(0, "payload"), {});
+  const auto answer =
+      JudgeTrial(report, Answer(0, "payload", 7, {.memory_bytes = 7, .memory_peak_bytes = 9}), {});
   ASSERT_TRUE(answer.ok()) << answer.status();
   EXPECT_EQ(answer->payload, "payload");
   EXPECT_EQ(answer->memory_bytes, 7);
+  EXPECT_EQ(answer->memory_peak_bytes, 9);
   EXPECT_EQ(answer->took, std::chrono::nanoseconds(1500));
+}
+
+// The kernel saw how much it was at most.
+TEST(VerdictTest, MemoryThatCannotBeTrueIsCut) {
+  TrialReport report = Exited(0);
+  report.resident_peak_bytes = 100;
+  const auto answer =
+      JudgeTrial(report, Answer(0, "", 0, {.memory_bytes = 500, .memory_peak_bytes = 900}), {});
+  ASSERT_TRUE(answer.ok()) << answer.status();
+  EXPECT_EQ(answer->memory_bytes, 100);
+  EXPECT_EQ(answer->memory_peak_bytes, 100);
+  const auto negative =
+      JudgeTrial(report, Answer(0, "", 0, {.memory_bytes = -5, .memory_peak_bytes = -9}), {});
+  EXPECT_EQ(negative->memory_bytes, 0);
+  EXPECT_EQ(negative->memory_peak_bytes, 0);
 }
 
 TEST(VerdictTest, EmptyPayloadIsAnAnswer) { EXPECT_TRUE(Judge(Exited(0), Answer(0, "")).ok()); }

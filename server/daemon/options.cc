@@ -1,0 +1,64 @@
+#include "server/daemon/options.h"
+
+#include <chrono>
+
+#include "server/execution/torch_runtime.h"
+
+namespace torchd {
+
+Executors::Options ExecutorOptions(const ServerConfig& config) {
+  Executors::Options options;
+  options.device = "cpu";
+  options.threads = config.cpu_executors;
+  options.prepare_thread = [threads = ThreadsPerExecutor(config, Cores())] {
+    PrepareExecutorThread(threads);
+  };
+  options.prepare_guest = PrepareLoaderThread;
+  return options;
+}
+
+WarmUpOptions WarmUpOptionsOf(const ServerConfig& config) {
+  WarmUpOptions options;
+  options.runs = config.warmup_runs;
+  options.rows_per_batch_max = config.rows_per_batch_max;
+  options.rows_waiting_max = config.rows_waiting_max;
+  options.batches_max = std::chrono::milliseconds(config.warmup_ms_max);
+  options.executor_wait_max = std::chrono::seconds(config.stuck_seconds);
+  return options;
+}
+
+ThreadPool::Limits PreprocessLimits(const ServerConfig& config) {
+  return {config.preprocess_threads > 0 ? config.preprocess_threads : Cores(),
+          config.rows_waiting_max};
+}
+
+ImageLimits LimitsOf(const ServerConfig& config) {
+  ImageLimits limits;
+  limits.pixels_max = int64_t{config.image_megapixels_max} * 1'000'000;
+  return limits;
+}
+
+ScanOptions ScanOf(const ServerConfig& config) {
+  ScanOptions options;
+  options.model_name = config.model_name;
+  return options;
+}
+
+ControlMode ModeOf(const ServerConfig& config) {
+  if (config.model_control == "watch") return ControlMode::kWatch;
+  if (config.model_control == "explicit") return ControlMode::kExplicit;
+  return ControlMode::kFixed;
+}
+
+RepositorySource::Options SourceOptions(const ServerConfig& config) {
+  return {config.model_repository, ScanOf(config), std::chrono::milliseconds(config.settle_ms)};
+}
+
+RepositoryControl::Options ControlOptions(const ServerConfig& config) {
+  RepositoryControl::Options options;
+  options.mode = ModeOf(config);
+  options.state_file = config.state_file;
+  return options;
+}
+
+}  // namespace torchd

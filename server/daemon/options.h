@@ -1,0 +1,26 @@
+// What the settings mean to each part.
+//
+// Thread-safety: functions without state.
+#pragma once
+
+#include "server/base/thread_pool.h"
+#include "server/batching/executors.h"
+#include "server/config/server_config.h"
+#include "server/daemon/warm_up.h"
+#include "server/preprocessing/preprocessor.h"
+#include "server/registry/control.h"
+#include "server/registry/repository.h"
+#include "server/registry/repository_source.h"
+
+namespace torchd {
+
+Executors::Options ExecutorOptions(const ServerConfig& config);
+WarmUpOptions WarmUpOptionsOf(const ServerConfig& config);
+ThreadPool::Limits PreprocessLimits(const ServerConfig& config);
+ImageLimits LimitsOf(const ServerConfig& config);
+ScanOptions ScanOf(const ServerConfig& config);
+ControlMode ModeOf(const ServerConfig& config);
+RepositorySource::Options SourceOptions(const ServerConfig& config);
+RepositoryControl::Options ControlOptions(const ServerConfig& config);
+
+}  // namespace torchd

@@ -1,0 +1,348 @@
+// Who is refused, who makes room, and what never runs.
+#include <algorithm>
+#include <atomic>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "server/batching/scheduler.h"
+#include "tests/unit/batching/scheduler_fixture.h"
+
+namespace torchd {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+
+constexpr auto kExhausted = absl::StatusCode::kResourceExhausted;
+constexpr auto kExceeded = absl::StatusCode::kDeadlineExceeded;
+
+LaneOptions Bound(int rows_waiting_max) {
+  LaneOptions options = UpTo8();
+  options.rows_waiting_max = rows_waiting_max;
+  return options;
+}
+
+// --- A full queue ---
+
+TEST_F(SchedulerTest, AFullQueueRefusesAndSaysWhenToComeAgain) {
+  Lane& lane = NewLane(FixedCost(), Bound(3));
+  Occupy(lane);
+  PushMany(lane, 3);
+  EXPECT_EQ(Push(lane), nullptr);
+  ExpectRefused(Refusal::kQueueFull, kExhausted);
+  EXPECT_THAT(dropped_, IsEmpty());
+  EXPECT_EQ(scheduler_->RowsWaiting(lane), 3);
+}
+
+TEST_F(SchedulerTest, AFullQueueIsNoOtherModelsBusiness) {
+  Lane& full = NewLane(FixedCost(), Bound(1));
+  Lane& other = NewLane(FixedCost(), Bound(1));
+  Occupy(full);
+  PushMany(full, 1);
+  EXPECT_NE(Push(other), nullptr);
+}
+
+TEST_F(SchedulerTest, TheBoundCountsAllShapesOfAModel) {
+  Lane& lane = NewLane(FixedCost(), Bound(2));
+  Occupy(lane);
+  Push(lane, {.size = 3});
+  Push(lane, {.size = 4});
+  EXPECT_EQ(Push(lane, {.size = 5}), nullptr);
+  ExpectRefused(Refusal::kQueueFull, kExhausted);
+}
+
+// The more waits, the later another try makes sense.
+TEST_F(SchedulerTest, RetryTimeGrowsWithTheQueue) {
+  Lane& shorter = NewLane(Linear(), Bound(2));
+  Lane& longer = NewLane(Linear(), Bound(50));
+  Occupy(shorter);
+  PushMany(shorter, 2);
+  Push(shorter);
+  const Duration soon = RetryAfter(refused_).value_or(Duration(0));
+  PushMany(longer, 50);
+  Push(longer);
+  EXPECT_GT(RetryAfter(refused_).value_or(Duration(0)), soon);
+}
+
+TEST_F(SchedulerTest, AHigherPriorityTakesTheNewestPlaceOfALower) {
+  Lane& lane = NewLane(FixedCost(), Bound(2));
+  Occupy(lane);
+  const Request* first = Push(lane);
+  const Request* last = Push(lane);
+  const Request* high = Push(lane, {.priority = Priority::kHigh});
+  ASSERT_NE(high, nullptr);
+  ExpectDropped(last, Refusal::kDisplaced, kExhausted);
+  EXPECT_THAT(FinishedAndNext(), ElementsAre(high, first));
+}
+
+TEST_F(SchedulerTest, TheLowestPriorityMakesRoomFirst) {
+  Lane& lane = NewLane(FixedCost(), Bound(3));
+  Occupy(lane);
+  const Request* low = Push(lane, {.priority = Priority::kLow});
+  PushMany(lane, 2);
+  ASSERT_NE(Push(lane, {.priority = Priority::kHigh}), nullptr);
+  ExpectDropped(low, Refusal::kDisplaced, kExhausted);
+}
+
+TEST_F(SchedulerTest, ALowerOrEqualPriorityTakesNoPlace) {
+  Lane& lane = NewLane(FixedCost(), Bound(2));
+  Occupy(lane);
+  PushMany(lane, 2);
+  EXPECT_EQ(Push(lane, {.priority = Priority::kNormal}), nullptr);
+  EXPECT_EQ(Push(lane, {.priority = Priority::kLow}), nullptr);
+  ExpectRefused(Refusal::kQueueFull, kExhausted);
+}
+
+TEST_F(SchedulerTest, AGreedyClientMakesRoomForAPoliteOne) {
+  Lane& lane = NewLane(FixedCost(), Bound(3));
+  Occupy(lane);
+  PushMany(lane, 2, {.client = 1});
+  const Request* last = Push(lane, {.client = 1});
+  ASSERT_NE(Push(lane, {.client = 2}), nullptr);
+  ExpectDropped(last, Refusal::kDisplaced, kExhausted);
+}
+
+TEST_F(SchedulerTest, TheGreediestMakesRoom) {
+  Lane& lane = NewLane(FixedCost(), Bound(6));
+  Occupy(lane);
+  PushMany(lane, 2, {.client = 1});
+  PushMany(lane, 3, {.client = 2});
+  const Request* last = Push(lane, {.client = 2});
+  ASSERT_NE(Push(lane, {.client = 3}), nullptr);
+  ExpectDropped(last, Refusal::kDisplaced, kExhausted);
+}
+
+TEST_F(SchedulerTest, EqualClientsDoNotDisplaceEachOther) {
+  Lane& lane = NewLane(FixedCost(), Bound(4));
+  Occupy(lane);
+  PushMany(lane, 2, {.client = 1});
+  PushMany(lane, 2, {.client = 2});
+  EXPECT_EQ(Push(lane, {.client = 1}), nullptr);
+  ExpectRefused(Refusal::kQueueFull, kExhausted);
+  EXPECT_EQ(Push(lane, {.client = 2}), nullptr);
+}
+
+// A flood of one client leaves a polite one all it asks for, up to half.
+TEST_F(SchedulerTest, APoliteClientIsNeverRefusedBesideAGreedyOne) {
+  Lane& lane = NewLane(FixedCost(), Bound(16));
+  Occupy(lane);
+  for (int round = 0; round < 50; ++round) {
+    for (int i = 0; i < 20; ++i) Push(lane, {.client = 1});
+    EXPECT_NE(Push(lane, {.client = 2}), nullptr) << round << refused_;
+    FinishedAndNext();
+  }
+}
+
+TEST_F(SchedulerTest, PolitenessDoesNotDisplaceHigherPriorities) {
+  Lane& lane = NewLane(FixedCost(), Bound(2));
+  Occupy(lane);
+  PushMany(lane, 2, {.priority = Priority::kHigh, .client = 1});
+  EXPECT_EQ(Push(lane, {.client = 2}), nullptr);
+  ExpectRefused(Refusal::kQueueFull, kExhausted);
+}
+
+TEST_F(SchedulerTest, TheCancelledTakeNoPlaceInAFullQueue) {
+  Lane& lane = NewLane(FixedCost(), Bound(2));
+  std::atomic<bool> cancelled{false};
+  Occupy(lane);
+  const Request* gone = Push(lane, {.cancelled = &cancelled});
+  PushMany(lane, 1);
+  cancelled = true;
+  EXPECT_NE(Push(lane), nullptr) << refused_;
+  ASSERT_EQ(dropped_.size(), 1u);
+  EXPECT_EQ(dropped_[0].request.get(), gone);
+  EXPECT_EQ(dropped_[0].why.code(), absl::StatusCode::kCancelled);
+}
+
+// --- Too late ---
+
+TEST_F(SchedulerTest, RefusesWhatHasExpiredAlready) {
+  Lane& lane = NewLane(FixedCost());
+  EXPECT_EQ(Push(lane, {.deadline_in = Duration(0)}), nullptr);
+  ExpectRefused(Refusal::kDeadline, kExceeded);
+}
+
+struct Admission {
+  const char* why;
+  int ahead;  // Rows that wait, 10 ms each, behind a run of 10 ms.
+  int deadline_ms;
+  Priority priority;
+  bool admitted;
+};
+
+class AdmissionTest : public SchedulerTest, public ::testing::WithParamInterface<Admission> {};
+
+TEST_P(AdmissionTest, DependsOnTheQueueAhead) {
+  Lane& lane = NewLane(Linear());
+  Occupy(lane);
+  PushMany(lane, GetParam().ahead);
+  RowKind kind;
+  kind.deadline_in = milliseconds(GetParam().deadline_ms);
+  kind.priority = GetParam().priority;
+  EXPECT_EQ(Push(lane, kind) != nullptr, GetParam().admitted) << GetParam().why << refused_;
+  if (!GetParam().admitted) ExpectRefused(Refusal::kTooLate, kExhausted);
+  EXPECT_EQ(scheduler_->RowsWaiting(lane), GetParam().ahead + (GetParam().admitted ? 1 : 0));
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Scheduler, AdmissionTest,
+    ::testing::Values(Admission{"70 ms in 30", 5, 30, Priority::kNormal, false},
+                      Admission{"70 ms in 60", 5, 60, Priority::kNormal, false},
+                      Admission{"70 ms in 110", 5, 110, Priority::kNormal, true},
+                      Admission{"goes before the five", 5, 40, Priority::kHigh, true},
+                      Admission{"goes behind the five", 5, 40, Priority::kLow, false},
+                      Admission{"nobody ahead but the run", 0, 40, Priority::kNormal, true},
+                      Admission{"no time even alone", 0, 12, Priority::kNormal, false}));
+
+TEST_F(SchedulerTest, BatchesShortenTheQueueAhead) {
+  Lane& lane = NewLane(FixedCost());
+  Occupy(lane);
+  PushMany(lane, 7);
+  EXPECT_NE(Push(lane, {.deadline_in = 3 * kRun}), nullptr) << refused_;  // Rides with the seven.
+}
+
+TEST_F(SchedulerTest, MoreExecutorsShortenTheQueueAhead) {
+  scheduler_ = std::make_unique<Scheduler>(4);
+  Lane& lane = NewLane(Linear());
+  for (int executor = 0; executor < 4; ++executor) Occupy(lane, executor);
+  PushMany(lane, 8);  // 30 ms on four executors, 90 on one.
+  EXPECT_NE(Push(lane, {.deadline_in = milliseconds(60)}), nullptr) << refused_;
+}
+
+TEST_F(SchedulerTest, NothingIsTooLateBeforeAnythingIsMeasured) {
+  Lane& lane = NewLane({});
+  Occupy(lane);
+  PushMany(lane, 100);
+  EXPECT_NE(Push(lane, {.deadline_in = milliseconds(1)}), nullptr) << refused_;
+}
+
+// One bad measurement, and every request would be refused for ever, unmeasured.
+TEST_F(SchedulerTest, AStaleEstimateNeverLocksAModelOut) {
+  Lane& lane = NewLane({{1, seconds(10)}}, LaneOptions{});
+  int ran = 0;
+  for (int i = 0; i < 200; ++i) {
+    now_ += milliseconds(50);
+    Push(lane, {.deadline_in = milliseconds(40)});
+    if (Next().empty()) continue;
+    ++ran;
+    now_ += kRun;
+    lane.costs.Add({3}, 1, kRun);
+    scheduler_->Finished(0);
+  }
+  EXPECT_GE(ran, 100);
+}
+
+// The same while other models keep the executor busy.
+TEST_F(SchedulerTest, AStaleEstimateLocksNoModelOutOfABusyMachine) {
+  Lane& stale = NewLane({{1, seconds(10)}}, LaneOptions{});
+  Lane& other = NewLane({{1, kRun}}, LaneOptions{});
+  Occupy(other);
+  int ran = 0;
+  for (int i = 0; i < 4000; ++i) {
+    if (i == 3000) ran = 0;
+    if (scheduler_->RowsWaiting(other) == 0) Push(other);
+    Push(stale, {.deadline_in = milliseconds(40)});
+    if (FinishedAndNext().empty()) continue;
+    if (batch_.lane == &stale) {
+      ++ran;
+      stale.costs.Add({3}, 1, kRun);
+    }
+  }
+  EXPECT_GE(ran, 300);  // Of the last thousand: every second run is another's.
+}
+
+// --- What never runs ---
+
+TEST_F(SchedulerTest, WhatExpiredInTheQueueNeverRuns) {
+  Lane& lane = NewLane({});
+  Occupy(lane);
+  const Request* late = Push(lane, {.deadline_in = milliseconds(5)});
+  const Request* patient = Push(lane);
+  auto ran = FinishedAndNext(milliseconds(5));
+  if (ran.empty()) ran = Next();
+  EXPECT_THAT(ran, ElementsAre(patient));
+  ExpectDropped(late, Refusal::kDeadline, kExceeded);
+}
+
+TEST_F(SchedulerTest, WhatWasCancelledInTheQueueNeverRuns) {
+  Lane& lane = NewLane(FixedCost());
+  std::atomic<bool> cancelled{false};
+  Occupy(lane);
+  const Request* gone = Push(lane, {.cancelled = &cancelled});
+  const Request* patient = Push(lane);
+  cancelled = true;
+  EXPECT_THAT(FinishedAndNext(), ElementsAre(patient));
+  ASSERT_EQ(dropped_.size(), 1u);
+  EXPECT_EQ(dropped_[0].request.get(), gone);
+  EXPECT_EQ(dropped_[0].why.code(), absl::StatusCode::kCancelled);
+}
+
+// Its run would end after its deadline: the time is better spent on another.
+TEST_F(SchedulerTest, WhatCanNoLongerMakeItDoesNotRun) {
+  Lane& lane = NewLane(FixedCost());
+  Occupy(lane);
+  const Request* hopeless = Push(lane, {.deadline_in = 10 * kRun});
+  const Request* patient = Push(lane);
+  EXPECT_THAT(FinishedAndNext(10 * kRun - milliseconds(1)), ElementsAre(patient));
+  ASSERT_EQ(dropped_.size(), 1u);
+  EXPECT_EQ(dropped_[0].request.get(), hopeless);
+  EXPECT_TRUE(RefusalIn(dropped_[0].why).has_value());
+}
+
+// --- Sweeping ---
+
+TEST_F(SchedulerTest, ASweepAnswersTheExpiredBehindABlockedExecutor) {
+  Lane& lane = NewLane({});
+  Occupy(lane);
+  const Request* late = Push(lane, {.deadline_in = milliseconds(50)});
+  PushMany(lane, 1);
+  const Instant deadline = now_ + milliseconds(50);
+  while (dropped_.empty() && now_ < deadline + seconds(1)) {
+    const Instant next = scheduler_->NextSweepTime();
+    ASSERT_GT(next, now_);
+    ASSERT_LE(next, deadline + milliseconds(10));
+    now_ = next;
+    scheduler_->Sweep(now_, dropped_);
+  }
+  EXPECT_LE(now_, deadline + milliseconds(10));
+  ExpectDropped(late, Refusal::kDeadline, kExceeded);
+  EXPECT_EQ(scheduler_->RowsWaiting(lane), 1);
+}
+
+TEST_F(SchedulerTest, ASweepLeavesWhatMayStillRun) {
+  Lane& lane = NewLane({});
+  Occupy(lane);
+  PushMany(lane, 2, {.deadline_in = milliseconds(50)});
+  now_ += milliseconds(49);
+  scheduler_->Sweep(now_, dropped_);
+  EXPECT_THAT(dropped_, IsEmpty());
+  EXPECT_EQ(scheduler_->rows_waiting(), 2);
+}
+
+TEST_F(SchedulerTest, ASweepTakesTheCancelledToo) {
+  Lane& lane = NewLane({});
+  std::atomic<bool> cancelled{false};
+  Occupy(lane);
+  Push(lane, {.cancelled = &cancelled});
+  cancelled = true;
+  ASSERT_LE(scheduler_->NextSweepTime(), now_ + seconds(1));
+  now_ = scheduler_->NextSweepTime();
+  scheduler_->Sweep(now_, dropped_);
+  ASSERT_EQ(dropped_.size(), 1u);
+  EXPECT_EQ(dropped_[0].why.code(), absl::StatusCode::kCancelled);
+  EXPECT_EQ(scheduler_->NextSweepTime(), kNever);
+}
+
+TEST_F(SchedulerTest, AnEarlierDeadlineBringsTheSweepForward) {
+  Lane& lane = NewLane({});
+  Occupy(lane);
+  Push(lane, {.deadline_in = seconds(5)});
+  Push(lane, {.deadline_in = milliseconds(20)});
+  EXPECT_LE(scheduler_->NextSweepTime(), now_ + milliseconds(30));
+}
+
+}  // namespace
+}  // namespace torchd

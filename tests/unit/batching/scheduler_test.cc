@@ -1,0 +1,349 @@
+// What runs next, and with whom. Who is refused or dropped: scheduler_refusals_test.cc.
+#include "server/batching/scheduler.h"
+
+#include <algorithm>
+#include <atomic>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/unit/batching/scheduler_fixture.h"
+
+namespace torchd {
+namespace {
+
+using std::chrono::milliseconds;
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+
+LaneOptions WithDelay(Duration delay_max) {
+  LaneOptions options = UpTo8();
+  options.delay_max = delay_max;
+  return options;
+}
+
+TEST_F(SchedulerTest, EmptyHasNothing) {
+  EXPECT_THAT(Next(), IsEmpty());
+  EXPECT_EQ(scheduler_->rows_waiting(), 0);
+  EXPECT_EQ(scheduler_->NextSweepTime(), kNever);
+  EXPECT_EQ(scheduler_->NextHoldEnd(), kNever);
+}
+
+TEST_F(SchedulerTest, AnIdleExecutorTakesARowAtOnce) {
+  Lane& lane = NewLane(FixedCost());
+  EXPECT_THAT(Next(), IsEmpty());  // So it is idle.
+  const Request* row = Push(lane);
+  EXPECT_THAT(Next(), ElementsAre(row));
+  EXPECT_EQ(batch_.lane, &lane);
+  EXPECT_EQ(batch_.bucket, 1);
+  EXPECT_EQ(batch_.reason, Dispatch::kIdle);
+  EXPECT_EQ(scheduler_->rows_waiting(), 0);
+}
+
+TEST_F(SchedulerTest, RowsOfUnmeasuredModelsRunToo) {
+  Lane& lane = NewLane({});
+  PushMany(lane, 20);
+  size_t rows = Next().size();
+  while (scheduler_->rows_waiting() > 0) rows += FinishedAndNext().size();
+  EXPECT_EQ(rows, 20u);
+}
+
+TEST_F(SchedulerTest, WhatQueuedMeanwhileRidesTogether) {
+  Lane& lane = NewLane(FixedCost());
+  Occupy(lane);
+  PushMany(lane, 10);
+  EXPECT_EQ(scheduler_->RowsWaiting(lane), 10);
+  EXPECT_THAT(FinishedAndNext(), SizeIs(8));
+  EXPECT_EQ(batch_.bucket, 8);
+  EXPECT_EQ(batch_.reason, Dispatch::kFull);
+  EXPECT_THAT(FinishedAndNext(), SizeIs(2));
+  EXPECT_EQ(batch_.bucket, 2);
+  EXPECT_EQ(batch_.reason, Dispatch::kNext);
+}
+
+TEST_F(SchedulerTest, PadsUpWhenFasterThanTwoRuns) {
+  Lane& lane = NewLane(FixedCost());
+  Occupy(lane);
+  PushMany(lane, 5);
+  EXPECT_THAT(FinishedAndNext(), SizeIs(5));
+  EXPECT_EQ(batch_.bucket, 8);
+}
+
+TEST_F(SchedulerTest, RunsOneByOneWhatGainsNothingTogether) {
+  Lane& lane = NewLane(Linear());
+  Occupy(lane);
+  PushMany(lane, 8);
+  EXPECT_THAT(FinishedAndNext(), SizeIs(1));
+  EXPECT_EQ(batch_.bucket, 1);
+}
+
+TEST_F(SchedulerTest, ABatchHoldsRowsInTheOrderTheyCame) {
+  Lane& lane = NewLane(FixedCost());
+  Occupy(lane);
+  const Request* first = Push(lane);
+  const Request* second = Push(lane);
+  const Request* third = Push(lane);
+  EXPECT_THAT(FinishedAndNext(), ElementsAre(first, second, third));
+}
+
+TEST_F(SchedulerTest, ShapesNeverShareABatch) {
+  Lane& lane = NewLane(FixedCost());
+  Measure(lane.costs, {4}, FixedCost());
+  Occupy(lane);
+  const Request* small = Push(lane, {.size = 3});
+  now_ += milliseconds(1);
+  const Request* large = Push(lane, {.size = 4});
+  const Request* small_too = Push(lane, {.size = 3});
+  EXPECT_THAT(FinishedAndNext(), ElementsAre(small, small_too));
+  EXPECT_EQ(batch_.shape, ShapeClass({3}));
+  EXPECT_THAT(FinishedAndNext(), ElementsAre(large));
+  EXPECT_EQ(batch_.shape, ShapeClass({4}));
+}
+
+TEST_F(SchedulerTest, ModelsNeverShareABatch) {
+  Lane& first = NewLane(FixedCost());
+  Lane& second = NewLane(FixedCost());
+  Occupy(first);
+  PushMany(first, 2);
+  PushMany(second, 2);
+  EXPECT_THAT(FinishedAndNext(), SizeIs(2));
+  const Lane* ran = batch_.lane;
+  EXPECT_THAT(FinishedAndNext(), SizeIs(2));
+  EXPECT_NE(batch_.lane, ran);
+}
+
+TEST_F(SchedulerTest, SeveralExecutorsRunOneModelAtOnce) {
+  scheduler_ = std::make_unique<Scheduler>(2);
+  Lane& lane = NewLane(Linear());
+  PushMany(lane, 2);
+  EXPECT_THAT(Next(0), SizeIs(1));
+  EXPECT_THAT(Next(1), SizeIs(1));
+}
+
+TEST_F(SchedulerTest, ExecutorsMaxLeavesTheOthersToOtherModels) {
+  scheduler_ = std::make_unique<Scheduler>(2);
+  LaneOptions options = UpTo8();
+  options.executors_max = 1;
+  Lane& limited = NewLane(Linear(), options);
+  Lane& other = NewLane(Linear());
+  PushMany(limited, 2);
+  EXPECT_THAT(Next(0), SizeIs(1));
+  EXPECT_THAT(Next(1), IsEmpty());
+  const Request* row = Push(other);
+  EXPECT_THAT(Next(1), ElementsAre(row));
+  EXPECT_THAT(FinishedAndNext(kRun, 1), IsEmpty());
+  EXPECT_THAT(FinishedAndNext(Duration(0), 0), SizeIs(1));
+  EXPECT_EQ(batch_.lane, &limited);
+}
+
+TEST_F(SchedulerTest, AnExecutorThatDoesSomethingElseIsBusy) {
+  Lane& lane = NewLane(FixedCost());
+  scheduler_->SetBusy(0, now_);
+  PushMany(lane, 3);
+  EXPECT_THAT(FinishedAndNext(std::chrono::seconds(5)), SizeIs(3));
+}
+
+// --- Waiting for company ---
+
+TEST_F(SchedulerTest, WaitsForCompanyNoLongerThanDelayMax) {
+  Lane& lane = NewLane(FixedCost(), WithDelay(milliseconds(5)));
+  const Request* row = Push(lane);
+  EXPECT_THAT(Next(), IsEmpty());
+  EXPECT_EQ(scheduler_->NextHoldEnd(), now_ + milliseconds(5));
+  now_ += milliseconds(4);
+  EXPECT_THAT(Next(), IsEmpty());
+  now_ += milliseconds(1);
+  EXPECT_THAT(Next(), ElementsAre(row));
+  EXPECT_EQ(batch_.reason, Dispatch::kDelay);
+  EXPECT_EQ(scheduler_->NextHoldEnd(), kNever);
+}
+
+TEST_F(SchedulerTest, TheOldestRowDecidesHowLongCompanyIsWaitedFor) {
+  Lane& lane = NewLane(FixedCost(), WithDelay(milliseconds(5)));
+  const Request* first = Push(lane);
+  EXPECT_THAT(Next(), IsEmpty());
+  now_ += milliseconds(3);
+  const Request* second = Push(lane);
+  EXPECT_THAT(Next(), IsEmpty());
+  EXPECT_EQ(scheduler_->NextHoldEnd(), now_ + milliseconds(2));
+  now_ += milliseconds(2);
+  EXPECT_THAT(Next(), ElementsAre(first, second));
+}
+
+TEST_F(SchedulerTest, AFullBatchWaitsForNobody) {
+  Lane& lane = NewLane(FixedCost(), WithDelay(milliseconds(5)));
+  PushMany(lane, 7);
+  EXPECT_THAT(Next(), IsEmpty());
+  Push(lane);
+  EXPECT_THAT(Next(), SizeIs(8));
+  EXPECT_EQ(batch_.reason, Dispatch::kFull);
+}
+
+TEST_F(SchedulerTest, NoDelayWhereCompanyDoesNotPay) {
+  Lane& lane = NewLane(Linear(), WithDelay(milliseconds(5)));
+  Push(lane);
+  EXPECT_THAT(Next(), SizeIs(1));
+}
+
+TEST_F(SchedulerTest, NoDelayWhereOnlyOneRowFits) {
+  LaneOptions options;
+  options.delay_max = milliseconds(5);
+  Lane& lane = NewLane({{1, kRun}}, options);
+  Push(lane);
+  EXPECT_THAT(Next(), SizeIs(1));
+}
+
+TEST_F(SchedulerTest, WaitingForCompanyNeverMissesADeadline) {
+  Lane& lane = NewLane(FixedCost(), WithDelay(milliseconds(50)));
+  const Request* row = Push(lane, {.deadline_in = milliseconds(30)});
+  const Instant deadline = now_ + milliseconds(30);
+  EXPECT_THAT(Next(), IsEmpty());
+  ASSERT_LE(scheduler_->NextHoldEnd(), deadline - kRun);
+  now_ = scheduler_->NextHoldEnd();
+  EXPECT_THAT(Next(), ElementsAre(row));
+  EXPECT_THAT(dropped_, IsEmpty());
+}
+
+TEST_F(SchedulerTest, AnUrgentNewcomerEndsTheWaitForCompany) {
+  Lane& lane = NewLane(FixedCost(), WithDelay(milliseconds(50)));
+  Push(lane);
+  EXPECT_THAT(Next(), IsEmpty());
+  now_ += milliseconds(1);
+  Push(lane, {.deadline_in = kRun + kRun / 5});
+  now_ = std::min(now_ + kRun / 5, scheduler_->NextHoldEnd());
+  if (Next().empty()) {
+    ASSERT_LE(scheduler_->NextHoldEnd(), now_ + kRun / 5);
+    now_ = scheduler_->NextHoldEnd();
+    EXPECT_THAT(Next(), SizeIs(2));
+  }
+  EXPECT_THAT(dropped_, IsEmpty());
+}
+
+// Four together take 14 ms, one alone 11: the company of three more must not cost the first its
+// deadline.
+TEST_F(SchedulerTest, CompanyMakesNobodyLate) {
+  Lane& lane = NewLane(
+      {{1, milliseconds(11)}, {2, milliseconds(12)}, {4, milliseconds(14)}, {8, milliseconds(18)}},
+      WithDelay(milliseconds(50)));
+  const Request* first = Push(lane, {.deadline_in = milliseconds(15)});
+  EXPECT_THAT(Next(), IsEmpty());
+  now_ += milliseconds(1);
+  PushMany(lane, 4);
+  EXPECT_THAT(Next(), ::testing::Contains(first));
+  EXPECT_THAT(dropped_, IsEmpty());
+}
+
+TEST_F(SchedulerTest, RowsThatWaitForCompanyHoldUpNobodyElse) {
+  Lane& patient = NewLane(FixedCost(), WithDelay(milliseconds(50)));
+  Lane& other = NewLane(FixedCost());
+  Push(patient);
+  EXPECT_THAT(Next(), IsEmpty());
+  const Request* row = Push(other);
+  EXPECT_THAT(Next(), ElementsAre(row));
+}
+
+// Else idle executors would wake for it again and again.
+TEST_F(SchedulerTest, TheWaitForCompanyEndsWithTheRowThatWaited) {
+  Lane& lane = NewLane(FixedCost(), WithDelay(milliseconds(50)));
+  std::atomic<bool> cancelled{false};
+  Push(lane, {.cancelled = &cancelled});
+  EXPECT_THAT(Next(), IsEmpty());
+  cancelled = true;
+  now_ = scheduler_->NextSweepTime();
+  scheduler_->Sweep(now_, dropped_);
+  EXPECT_THAT(dropped_, SizeIs(1));
+  EXPECT_THAT(Next(), IsEmpty());
+  EXPECT_EQ(scheduler_->NextHoldEnd(), kNever);
+}
+
+// --- Whose turn it is ---
+
+TEST_F(SchedulerTest, TheEarlierDeadlineGoesFirst) {
+  Lane& first = NewLane(FixedCost());
+  Lane& second = NewLane(FixedCost());
+  Occupy(first);
+  Push(first, {.deadline_in = milliseconds(100)});
+  const Request* urgent = Push(second, {.deadline_in = milliseconds(50)});
+  EXPECT_THAT(FinishedAndNext(), ElementsAre(urgent));
+}
+
+// 40 ms until it must begin, against 20.
+TEST_F(SchedulerTest, TheLeastSlackGoesFirstNotTheEarliestDeadline) {
+  Lane& quick = NewLane({{1, kRun}});
+  Lane& slow = NewLane({{1, 8 * kRun}});
+  Occupy(quick);
+  Push(quick, {.deadline_in = milliseconds(60)});
+  const Request* urgent = Push(slow, {.deadline_in = milliseconds(110)});
+  EXPECT_THAT(FinishedAndNext(), ElementsAre(urgent));
+}
+
+TEST_F(SchedulerTest, ADeadlineGoesBeforeRowsWithoutOne) {
+  Lane& first = NewLane(FixedCost());
+  Lane& second = NewLane(FixedCost());
+  Occupy(first);
+  Push(first);
+  const Request* urgent = Push(second, {.deadline_in = 4 * kRun});
+  EXPECT_THAT(FinishedAndNext(), ElementsAre(urgent));
+}
+
+TEST_F(SchedulerTest, ModelsTakeTurnsThoughOneFloods) {
+  Lane& flooded = NewLane(FixedCost());
+  Lane& polite = NewLane(FixedCost());
+  Occupy(flooded);
+  PushMany(flooded, 100);
+  now_ += milliseconds(1);
+  const Request* row = Push(polite);
+  int before = 0;
+  while (FinishedAndNext() != std::vector{row} && before < 100) {
+    PushMany(flooded, 8);
+    ++before;
+  }
+  EXPECT_LE(before, 1);
+}
+
+TEST_F(SchedulerTest, ShapesTakeTurnsThoughOneFloods) {
+  Lane& lane = NewLane(FixedCost());
+  Measure(lane.costs, {4}, FixedCost());
+  Occupy(lane);
+  PushMany(lane, 100);
+  now_ += milliseconds(1);
+  const Request* row = Push(lane, {.size = 4});
+  int before = 0;
+  while (FinishedAndNext() != std::vector{row} && before < 100) {
+    PushMany(lane, 8);
+    ++before;
+  }
+  EXPECT_LE(before, 1);
+}
+
+// A model that comes with many shapes has no more turns than one with a single shape.
+TEST_F(SchedulerTest, ManyShapesWinNoMoreTurns) {
+  Lane& many = NewLane(FixedCost());
+  Lane& one = NewLane(FixedCost());
+  Occupy(many);
+  for (int64_t size = 1; size <= 10; ++size) Push(many, {.size = size});
+  now_ += milliseconds(1);
+  const Request* row = Push(one);
+  int before = 0;
+  while (FinishedAndNext() != std::vector{row} && before < 100) ++before;
+  EXPECT_LE(before, 2);
+}
+
+// Deadlines that are always near must not keep a model without deadlines from running.
+TEST_F(SchedulerTest, AFloodOfDeadlinesDoesNotStarveOtherModels) {
+  Lane& flooded = NewLane(FixedCost());
+  Lane& patient = NewLane(FixedCost());
+  Occupy(flooded);
+  const Request* row = Push(patient);
+  const Instant pushed = now_;
+  bool ran = false;
+  while (!ran && now_ < pushed + std::chrono::seconds(10)) {
+    for (int i = 0; i < 8; ++i) Push(flooded, {.deadline_in = milliseconds(50)});
+    ran = FinishedAndNext() == std::vector{row};
+  }
+  EXPECT_TRUE(ran);
+  EXPECT_LE(now_ - pushed, 2 * patient.options.ageing);
+}
+
+}  // namespace
+}  // namespace torchd

@@ -1,0 +1,113 @@
+#include "server/registry/arrival.h"
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/unit/fakes/fake_model.h"
+#include "tests/unit/registry/repository_scans.h"
+
+namespace torchd {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+
+constexpr int64_t kFileBytes = 1000;
+
+// One version of a model whose file has kFileBytes, and a budget that is looked at while it loads.
+class ArrivalTest : public ::testing::Test {
+ protected:
+  ArrivalTest() {
+    repository_.Write("cat/1/model.pt", std::string(kFileBytes, 'x'));
+    parts_.load = [this](const std::string&, const ModelConfig&) {
+      while_loading_ = budget_.reserved();
+      return absl::StatusOr<std::unique_ptr<Model>>(std::make_unique<FakeModel>());
+    };
+    parts_.warm_up = [](Model& model, const ModelConfig&) {
+      return std::make_unique<Lane>(model, LaneOptions());
+    };
+  }
+
+  // What the trial measures; nothing: there is no trial.
+  void SetTrial(int64_t memory_bytes, int64_t memory_peak_bytes) {
+    parts_.trial = [=](const VersionFolder&) {
+      return absl::StatusOr<Trial>(Trial{{}, memory_bytes, memory_peak_bytes});
+    };
+  }
+
+  std::vector<std::string> Notes() {
+    const auto repository = Scan(repository_);
+    auto made = Arrive(repository.models.at("cat").versions.at(1), parts_, budget_, metrics_);
+    EXPECT_TRUE(made.ok()) << made.status();
+    return made.ok() ? (*made)->notes : std::vector<std::string>();
+  }
+
+  int64_t Leased() {
+    const auto repository = Scan(repository_);
+    auto made = Arrive(repository.models.at("cat").versions.at(1), parts_, budget_, metrics_);
+    EXPECT_TRUE(made.ok()) << made.status();
+    return made.ok() ? (*made)->memory.bytes() : 0;
+  }
+
+  const TempFolder repository_;
+  ArrivalParts parts_;
+  MemoryBudget budget_{10'000};
+  ServerMetrics metrics_{{"1", "2"}};
+  int64_t while_loading_ = 0;
+};
+
+TEST_F(ArrivalTest, WithoutATrialTheSizeOfTheFileDecides) {
+  EXPECT_EQ(Leased(), 2 * kFileBytes);
+  EXPECT_EQ(while_loading_, 2 * kFileBytes);
+}
+
+TEST_F(ArrivalTest, TrialThatCouldNotMeasureProvesNothing) {
+  SetTrial(0, 0);
+  EXPECT_EQ(Leased(), 2 * kFileBytes);
+}
+
+TEST_F(ArrivalTest, ModelThatTakesMoreThanItsFileIsCountedWithThat) {
+  SetTrial(3000, 5000);
+  EXPECT_EQ(Leased(), 3000);
+  EXPECT_EQ(while_loading_, kFileBytes + 5000);
+}
+
+// A model of 40 MiB was counted with 9: twelve of them took twice what memory_mb_max allowed.
+TEST_F(ArrivalTest, NoModelIsCountedWithLessThanItsWeights) {
+  SetTrial(10, 20);
+  EXPECT_EQ(Leased(), kFileBytes);
+  EXPECT_EQ(while_loading_, 2 * kFileBytes);
+}
+
+// They were taken without a word, whatever the model gives.
+TEST_F(ArrivalTest, OutputsThatAreNotAsDeclaredAreNoted) {
+  repository_.Write("cat/config.pbtxt", R"(max_batch_size: 1
+    input { name: "x" data_type: TYPE_FP32 dims: 3 }
+    output { name: "y" data_type: TYPE_FP32 dims: [ 7, 9 ] }
+    output { name: "z" data_type: TYPE_FP32 dims: 1 })");
+  EXPECT_THAT(Notes(), ElementsAre("output 'y': declared with shape [7,9], the model gives [3]",
+                                   "output 'z': the model has no output 1"));
+}
+
+TEST_F(ArrivalTest, OutputsAsDeclaredAreNotNoted) {
+  repository_.Write("cat/config.pbtxt", R"(max_batch_size: 1
+    input { name: "x" data_type: TYPE_FP32 dims: 3 }
+    output { name: "y" data_type: TYPE_FP32 dims: -1 })");
+  EXPECT_THAT(Notes(), IsEmpty());
+}
+
+TEST_F(ArrivalTest, PeakThatFindsNoRoomIsRefusedBeforeTheLoad) {
+  SetTrial(3000, 9500);
+  const auto repository = Scan(repository_);
+  const auto made = Arrive(repository.models.at("cat").versions.at(1), parts_, budget_, metrics_);
+  EXPECT_EQ(made.status().code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(while_loading_, 0);
+  EXPECT_EQ(budget_.reserved(), 0);
+}
+
+}  // namespace
+}  // namespace torchd

@@ -1,0 +1,136 @@
+#include "server/rpc/listing.h"
+
+#include <chrono>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/unit/fakes/fake_model.h"
+
+namespace torchd {
+namespace {
+
+using std::chrono::microseconds;
+using std::chrono::milliseconds;
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+
+class ListingTest : public ::testing::Test {
+ protected:
+  // A version that serves, with this configuration and this lane.
+  VersionStatus Ready(const ModelConfig& config, LaneOptions options) {
+    auto model = std::make_unique<FakeModel>();
+    auto lane = std::make_unique<Lane>(*model, std::move(options));
+    lane->costs.Add({}, lane->rows_max(), microseconds(1500));
+    lane->costs.Add({128}, 1, milliseconds(7));
+    auto preprocessor = Preprocessor::Create({}, model->signature().inputs, "", ImageLimits());
+    EXPECT_TRUE(preprocessor.ok()) << preprocessor.status();
+    VersionStatus status;
+    status.name = "cat";
+    status.version = 3;
+    status.state = VersionState::kReady;
+    status.notes = {"config.pbtxt is not read"};
+    status.servable = std::make_shared<Servable>(Servable{"cat",
+                                                          3,
+                                                          config,
+                                                          {"a", "b", "c"},
+                                                          std::move(model),
+                                                          std::move(lane),
+                                                          *std::move(preprocessor),
+                                                          metrics_.ForModel("cat", 3)});
+    return status;
+  }
+
+  static v1::ModelVersion Listed(const VersionStatus& status, int rows_waiting = 0) {
+    v1::ModelVersion wire;
+    ToWire(status, rows_waiting, wire);
+    return wire;
+  }
+
+  ServerMetrics metrics_{{"0", "0"}};
+};
+
+TEST_F(ListingTest, WhatDoesNotServeHasItsReasonAndNoScheduling) {
+  VersionStatus status;
+  status.name = "cat";
+  status.version = 2;
+  status.state = VersionState::kUnavailable;
+  status.reason = "no model.pt";
+  const v1::ModelVersion listed = Listed(status);
+  EXPECT_EQ(listed.name(), "cat");
+  EXPECT_EQ(listed.version(), 2);
+  EXPECT_EQ(listed.state(), v1::VERSION_STATE_UNAVAILABLE);
+  EXPECT_EQ(listed.reason(), "no model.pt");
+  EXPECT_FALSE(listed.has_scheduling());
+}
+
+TEST_F(ListingTest, WhatServesSaysWhatItTakesAndGives) {
+  const v1::ModelVersion listed = Listed(Ready({}, {}));
+  EXPECT_EQ(listed.state(), v1::VERSION_STATE_READY);
+  ASSERT_THAT(listed.inputs(), SizeIs(1));
+  EXPECT_EQ(listed.inputs(0).name(), "x");
+  EXPECT_EQ(listed.inputs(0).data_type(), "float32");
+  EXPECT_THAT(listed.inputs(0).shape(), ElementsAre(3));
+  EXPECT_EQ(listed.outputs(0).name(), "scores");
+  EXPECT_THAT(listed.takes(), ElementsAre("tensor"));
+  EXPECT_EQ(listed.labels(), 3);
+}
+
+TEST_F(ListingTest, EveryKnobOfTheLaneIsVisible) {
+  LaneOptions options;
+  options.buckets = {1, 2, 4, 6};
+  options.rows_waiting_max = 77;
+  options.delay_max = microseconds(500);
+  options.executors_max = 2;
+  options.ageing = milliseconds(250);
+  options.note = "rows run one by one: they differ";
+  ModelConfig config;
+  config.timeout_ms = 800;
+  config.non_finite = NonFinite::kFlag;
+  config.text = TextConfig();
+  config.text->lengths = {8, 32};
+  const v1::Scheduling listed = Listed(Ready(config, options), 5).scheduling();
+  EXPECT_EQ(listed.rows_per_batch_max(), 6);
+  EXPECT_THAT(listed.buckets(), ElementsAre(1, 2, 4, 6));
+  EXPECT_EQ(listed.rows_waiting(), 5);
+  EXPECT_EQ(listed.rows_waiting_max(), 77);
+  EXPECT_EQ(listed.delay_us_max(), 500);
+  EXPECT_EQ(listed.executors_max(), 2);
+  EXPECT_EQ(listed.ageing_ms(), 250);
+  EXPECT_EQ(listed.timeout_ms(), 800);
+  EXPECT_EQ(listed.non_finite(), v1::NON_FINITE_POLICY_FLAG);
+  EXPECT_THAT(listed.text_lengths(), ElementsAre(8, 32));
+  EXPECT_EQ(listed.note(), "rows run one by one: they differ");
+}
+
+TEST_F(ListingTest, WhatNobodySaidIsZeroOrEmpty) {
+  const v1::Scheduling listed = Listed(Ready({}, {})).scheduling();
+  EXPECT_EQ(listed.rows_waiting(), 0);
+  EXPECT_EQ(listed.delay_us_max(), 0);
+  EXPECT_EQ(listed.executors_max(), 0);
+  EXPECT_EQ(listed.ageing_ms(), 1000);
+  EXPECT_EQ(listed.timeout_ms(), 0);
+  EXPECT_EQ(listed.non_finite(), v1::NON_FINITE_POLICY_ERROR);
+  EXPECT_THAT(listed.text_lengths(), IsEmpty());
+  EXPECT_EQ(listed.note(), "");
+}
+
+TEST_F(ListingTest, MeasuredCostsStandBySizesAndBucket) {
+  LaneOptions options;
+  options.buckets = {1, 2};
+  const v1::Scheduling listed = Listed(Ready({}, options)).scheduling();
+  ASSERT_THAT(listed.costs(), SizeIs(2));
+  EXPECT_THAT(listed.costs(0).open_sizes(), IsEmpty());
+  EXPECT_EQ(listed.costs(0).bucket(), 2);
+  EXPECT_EQ(listed.costs(0).mean_us(), 1500);
+  EXPECT_EQ(listed.costs(0).runs(), 1);
+  EXPECT_THAT(listed.costs(1).open_sizes(), ElementsAre(128));
+  EXPECT_EQ(listed.costs(1).bucket(), 1);
+  EXPECT_EQ(listed.costs(1).mean_us(), 7000);
+}
+
+}  // namespace
+}  // namespace torchd
