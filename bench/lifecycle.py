@@ -167,7 +167,7 @@ RELOADS = 200
 RELOADS_BEFORE = 20
 
 
-def _resident_bytes(pid: int) -> int:
+def resident_bytes(pid: int) -> int:
     pages = int(pathlib.Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
 
@@ -191,7 +191,7 @@ def reload_rss_growth():
                 daemon.admin.LoadModel(wire.admin.LoadModelRequest(model="wide"), timeout=60)
                 daemon.classify("wide", wire.row([1, 2, 3, 4]))
                 daemon.admin.UnloadModel(wire.admin.UnloadModelRequest(model="wide"), timeout=60)
-                resident.append(_resident_bytes(daemon.process.pid))
+                resident.append(resident_bytes(daemon.process.pid))
     before = statistics.median(resident[RELOADS_BEFORE - 5:RELOADS_BEFORE + 5])
     after = statistics.median(resident[-10:])
     growth = 100 * (after / before - 1)

@@ -12,7 +12,7 @@ import tempfile
 import time
 
 import load
-from lifecycle import modules
+from lifecycle import modules, resident_bytes
 
 ROUNDS = 5
 DEADLINE_MS = 200
@@ -136,13 +136,6 @@ def resnet18_throughput():
 # --- Overloaded. ---
 
 
-def _resident_bytes(pid: int) -> int:
-    for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) * 1024
-    raise RuntimeError("no VmRSS")
-
-
 def _settled_seconds(series: dict, begin: float, rate: float) -> float:
     """From `begin` until nearly all that is planned in half a second is answered in time."""
     step = series["step_seconds"]
@@ -164,11 +157,11 @@ def overload():
             load.run(daemon.grpc, ["per-row"], concurrency=4, seconds=2)
             closed = load.run(daemon.grpc, ["per-row"], concurrency=4, seconds=8)
             peak = closed["phases"][0]["goodput_per_second"]
-            before = _resident_bytes(daemon.process.pid)
+            before = resident_bytes(daemon.process.pid)
             found = load.run(daemon.grpc, ["per-row"],
                              phases=[(3 * peak, 60), (peak / 2, 5), (10 * peak, 20),
                                      (peak / 2, 5)], deadline_ms=DEADLINE_MS)
-            after = _resident_bytes(daemon.process.pid)
+            after = resident_bytes(daemon.process.pid)
             again = load.run(daemon.grpc, ["per-row"], concurrency=4, seconds=8)
     peak = statistics.mean([peak, again["phases"][0]["goodput_per_second"]])
     three, ten = found["phases"][0], found["phases"][2]

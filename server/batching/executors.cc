@@ -289,7 +289,7 @@ void Executors::RunOneByOne(Batch& batch) {
   Dropped late;
   const auto bucket = static_cast<size_t>(batch.lane->options.buckets.front());
   for (auto& request : batch.rows) {
-    if (request->cancelled != nullptr && request->cancelled->load(std::memory_order_relaxed)) {
+    if (IsCancelled(*request)) {
       late.push_back({std::move(request),
                       absl::CancelledError("the caller cancelled before the row ran by itself")});
       continue;

@@ -1,5 +1,6 @@
 #include "server/batching/refusal.h"
 
+#include <algorithm>
 #include <string>
 
 #include "absl/strings/cord.h"
@@ -9,6 +10,8 @@
 namespace torchd {
 namespace {
 
+constexpr Duration kRetryLeast = std::chrono::milliseconds(1);
+constexpr Duration kRetryMost = std::chrono::seconds(10);
 constexpr char kWhy[] = "torchd/refusal";
 constexpr char kRetryAfter[] = "torchd/retry_after_us";
 
@@ -28,7 +31,9 @@ absl::Status Refused(Refusal why, absl::Status status) {
 
 absl::Status Overloaded(Refusal why, absl::string_view message, Duration retry_after) {
   absl::Status status = Refused(why, absl::ResourceExhaustedError(message));
-  status.SetPayload(kRetryAfter, absl::Cord(absl::StrCat(Microseconds(retry_after))));
+  status.SetPayload(
+      kRetryAfter,
+      absl::Cord(absl::StrCat(Microseconds(std::clamp(retry_after, kRetryLeast, kRetryMost)))));
   return status;
 }
 

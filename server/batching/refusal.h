@@ -11,7 +11,8 @@
 
 namespace torchd {
 
-// RESOURCE_EXHAUSTED with the reason, and the time after which another try may succeed.
+// RESOURCE_EXHAUSTED with the reason, and the time after which another try may succeed: 1 ms at
+// least, 10 s at most.
 absl::Status Overloaded(Refusal why, absl::string_view message, Duration retry_after);
 
 // Any other status with the reason.

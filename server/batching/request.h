@@ -47,4 +47,8 @@ struct Request {
   Instant admitted;  // Set by Submit().
 };
 
+inline bool IsCancelled(const Request& request) {
+  return request.cancelled != nullptr && request.cancelled->load(std::memory_order_relaxed);
+}
+
 }  // namespace torchd

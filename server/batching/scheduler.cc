@@ -16,12 +16,6 @@ constexpr Duration kSweepEvery = std::chrono::milliseconds(20);
 // An executor that waits for company wakes this much later than it should, at most, as a rule.
 constexpr Duration kWakeLate = std::chrono::milliseconds(1);
 constexpr int kTryEvery = 16;
-constexpr Duration kRetryLeast = std::chrono::milliseconds(1);
-constexpr Duration kRetryMost = std::chrono::seconds(10);
-
-bool IsCancelled(const Request& request) {
-  return request.cancelled != nullptr && request.cancelled->load(std::memory_order_relaxed);
-}
 
 bool IsGone(const Request& request, Instant now) {
   return request.deadline <= now || IsCancelled(request);
@@ -136,7 +130,7 @@ bool Scheduler::MakeRoom(LaneState& lane, const Request& newcomer, Dropped& drop
       {std::move(victim), Overloaded(Refusal::kDisplaced,
                                      "the queue is full, and another client or a request of higher "
                                      "priority had less waiting",
-                                     std::clamp(retry, kRetryLeast, kRetryMost))});
+                                     retry)});
   return true;
 }
 
@@ -161,7 +155,7 @@ absl::Status Scheduler::Push(std::unique_ptr<Request>&& request, Instant now, Dr
           Refusal::kTooLate,
           absl::StrCat("too much waits: the answer would take about ", Milliseconds(ahead),
                        " ms, the deadline is in ", Milliseconds(left), " ms"),
-          std::clamp(retry, kRetryLeast, kRetryMost));
+          retry);
       EraseIfDone(lane);
       return refused;
     }
@@ -171,7 +165,7 @@ absl::Status Scheduler::Push(std::unique_ptr<Request>&& request, Instant now, Dr
     return Overloaded(Refusal::kQueueFull,
                       absl::StrCat("the queue is full: ", lane.rows,
                                    " rows waiting for this model, at most ", most),
-                      std::clamp(half, kRetryLeast, kRetryMost));
+                      half);
   }
   request->admitted = now;
   ++rows_;
