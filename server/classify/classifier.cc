@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -38,10 +39,10 @@ Refusal RefusalOf(const absl::Status& status) {
 // Shared by the items still under way; the last one to finish completes the call.
 class Classifier::Flight : public std::enable_shared_from_this<Flight> {
  public:
-  Flight(const Parts& parts, std::atomic<int64_t>& in_flight_bytes, ClassifyCall call,
-         ModelHandle servable, int top_k, Done done)
-      : parts_(parts),
-        in_flight_bytes_(in_flight_bytes),
+  Flight(Classifier& classifier, ClassifyCall call, ModelHandle servable, int top_k, Done done)
+      : parts_(classifier.parts_),
+        in_flight_bytes_(classifier.in_flight_bytes_),
+        alarms_(classifier.alarms_),
         call_(std::move(call)),
         servable_(std::move(servable)),
         top_k_(top_k),
@@ -56,6 +57,11 @@ class Classifier::Flight : public std::enable_shared_from_this<Flight> {
     // Once the last item is under way the completion may run at any moment; `self` keeps the loop's
     // own members alive.
     const auto self = shared_from_this();
+    if (call_.answer_by != kNever) {
+      alarm_ = alarms_.Set(call_.answer_by, [flight = weak_from_this()] {
+        if (const auto late = flight.lock()) late->AnswerTooLate();
+      });
+    }
     for (size_t i = 0; i < items_.size(); ++i) StartItem(i);
   }
 
@@ -199,11 +205,25 @@ class Classifier::Flight : public std::enable_shared_from_this<Flight> {
     answer.status = status;
     answer.times.total = parts_.clock.Now() - call_.arrival;
     servable_->metrics.request.Observe(answer.times.total);
-    servable_->metrics.items(status.code()).Add();
+    const bool late = answered_.load(std::memory_order_relaxed);
+    servable_->metrics.items(late ? absl::StatusCode::kDeadlineExceeded : status.code()).Add();
     if (left_.fetch_sub(1, std::memory_order_acq_rel) == 1) Complete();
   }
 
+  // On the alarms' thread. What still waits has the same deadline; what runs is not waited for.
+  void AnswerTooLate() {
+    if (answered_.exchange(true)) return;
+    const auto after =
+        std::chrono::ceil<std::chrono::milliseconds>(call_.answer_by - call_.arrival);
+    done_({absl::DeadlineExceededError(
+               absl::StrCat("no answer within the timeout of ", after.count(), " ms")),
+           servable_,
+           {}});
+  }
+
   void Complete() {
+    if (alarm_) alarms_.CallOff(*alarm_);
+    if (answered_.exchange(true)) return;
     ClassifyAnswer answer;
     answer.servable = servable_;
     // A call with one item fails as a whole.
@@ -215,6 +235,9 @@ class Classifier::Flight : public std::enable_shared_from_this<Flight> {
 
   const Parts parts_;
   std::atomic<int64_t>& in_flight_bytes_;
+  Alarms& alarms_;
+  std::optional<Alarms::Key> alarm_;
+  std::atomic<bool> answered_{false};
   const ClassifyCall call_;
   const ModelHandle servable_;
   const int top_k_;
@@ -238,11 +261,13 @@ void Classifier::Start(ClassifyCall call, Done done) {
   if (!top_k.ok()) return refuse(top_k.status());
   const int timeout_ms = (*servable)->config.timeout_ms;
   if (timeout_ms > 0) {
-    call.deadline = std::min(call.deadline, call.arrival + std::chrono::milliseconds(timeout_ms));
+    const auto timeout = std::chrono::milliseconds(timeout_ms);
+    call.answer_by = std::min(call.answer_by, call.arrival + timeout);
   }
+  call.deadline = std::min(call.deadline, call.answer_by);
   const int64_t in_flight = in_flight_bytes_.fetch_add(call.bytes, std::memory_order_relaxed);
-  auto flight = std::make_shared<Flight>(parts_, in_flight_bytes_, std::move(call),
-                                         *std::move(servable), *top_k, std::move(done));
+  auto flight = std::make_shared<Flight>(*this, std::move(call), *std::move(servable), *top_k,
+                                         std::move(done));
   if (in_flight > 0 && in_flight + bytes > parts_.in_flight_bytes_max) {
     return flight->RefuseAll(Overloaded(
         Refusal::kMemory,

@@ -2,7 +2,8 @@
 // request".
 //
 // Thread-safety: Start() from any thread; it never blocks.
-// Ownership: borrows registry, executors, pool, metrics and clock; all outlive the last completion.
+// Ownership: borrows registry, executors, pool, metrics and clock; all of them, and the Classifier,
+// outlive the last call's `keeps`.
 #pragma once
 
 #include <atomic>
@@ -12,6 +13,7 @@
 
 #include "absl/functional/any_invocable.h"
 #include "absl/status/status.h"
+#include "server/base/alarms.h"
 #include "server/base/clock.h"
 #include "server/base/thread_pool.h"
 #include "server/batching/executors.h"
@@ -39,10 +41,11 @@ class Classifier {
   };
   using Done = absl::AnyInvocable<void(ClassifyAnswer)>;
 
-  explicit Classifier(Parts parts) : parts_(parts) {}
+  explicit Classifier(Parts parts) : parts_(parts), alarms_(parts.clock) {}
 
   // Calls `done` exactly once: on the calling thread when the call is refused, else on the thread
-  // that finished the last item.
+  // that finished the last item, or at `answer_by` on a thread of its own. What the call borrows
+  // is borrowed until `call.keeps` is released, which may be later.
   void Start(ClassifyCall call, Done done);
 
  private:
@@ -50,6 +53,7 @@ class Classifier {
 
   const Parts parts_;
   std::atomic<int64_t> in_flight_bytes_{0};
+  Alarms alarms_;
 };
 
 }  // namespace torchd

@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <variant>
@@ -37,7 +38,7 @@ struct TextItem {
 // An item the wire could not express as one of ours, and why.
 using ClassifyItem = std::variant<absl::Status, TensorItem, ImageItem, TextItem>;
 
-// Borrows all bytes from the wire message, which outlives the completion.
+// Borrows all bytes from the wire message.
 struct ClassifyCall {
   absl::string_view model;
   int64_t version = 0;
@@ -47,10 +48,13 @@ struct ClassifyCall {
   std::optional<bool> softmax;
   Instant arrival;
   Instant deadline = kNever;
+  Instant answer_by =
+      kNever;  // Our own timeout: even a run that has begun is waited for no longer.
   Priority priority = Priority::kNormal;
   uint64_t client = 0;  // Who calls; the same number for the same caller.
   int64_t bytes = 0;    // Of the wire message.
   const std::atomic<bool>* cancelled = nullptr;
+  std::shared_ptr<const void> keeps;  // What is borrowed, `cancelled` too.
 };
 
 struct ClassAnswer {

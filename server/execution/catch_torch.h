@@ -13,6 +13,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 
 namespace torchd {
 
@@ -25,7 +26,7 @@ inline std::atomic<bool> g_device_poisoned{false};
 // Runs `body`. Out of memory: RESOURCE_EXHAUSTED; any other exception: INTERNAL, with `doing` in
 // front.
 template <typename Body>
-auto CatchTorch(const std::string& doing, Body&& body)
+auto CatchTorch(absl::string_view doing, Body&& body)
     -> absl::StatusOr<std::invoke_result_t<Body>> {
   try {
     return std::forward<Body>(body)();

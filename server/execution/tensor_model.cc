@@ -33,8 +33,7 @@ at::Tensor Stack(absl::Span<const RowInputs* const> rows, size_t input) {
   return stacked;
 }
 
-Tensor ToHost(const at::Tensor& tensor) {
-  at::Tensor dense = tensor.detach();
+Tensor ToHost(at::Tensor dense) {
   if (dense.is_floating_point()) dense = dense.to(c10::kFloat);
   dense = dense.contiguous();
   const auto type = FromTorch(dense.scalar_type());
@@ -120,7 +119,9 @@ absl::Status TensorModel::Run(absl::Span<const RowInputs* const> rows,
     inputs.reserve(rows[0]->size());
     for (size_t i = 0; i < rows[0]->size(); ++i) inputs.push_back(Stack(rows, i));
     outputs.clear();
-    for (const at::Tensor& tensor : Forward(std::move(inputs))) outputs.push_back(ToHost(tensor));
+    for (at::Tensor& tensor : Forward(std::move(inputs))) {
+      outputs.push_back(ToHost(std::move(tensor)));
+    }
     return true;
   });
   if (!ran.ok()) return Explained(ran.status(), *rows[0]);

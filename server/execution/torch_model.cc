@@ -34,16 +34,42 @@ std::vector<at::Tensor> TensorsOf(const c10::IValue& value) {
   return tensors;
 }
 
+std::vector<c10::IValue> DefaultsOf(const torch::jit::Function& function) {
+  std::vector<c10::IValue> defaults;
+  for (const c10::Argument& argument : function.getSchema().arguments()) {
+    if (argument.default_value()) defaults.push_back(*argument.default_value());
+  }
+  return defaults;
+}
+
+// Enters the interpreter itself: Module::forward() looks the method up, copies the arguments and
+// checks them against the schema each time. InputNames() has checked that tensors fit.
 class LoadedTorchModel final : public TensorModel {
  public:
-  explicit LoadedTorchModel(torch::jit::Module module) : module_(std::move(module)) {}
+  explicit LoadedTorchModel(torch::jit::Module module)
+      : module_(std::move(module)),
+        self_(module_._ivalue()),
+        forward_(module_.get_method("forward").function()),
+        defaults_(DefaultsOf(forward_)) {}
 
  private:
   std::vector<at::Tensor> Forward(std::vector<at::Tensor> inputs) override {
-    return TensorsOf(module_.forward({inputs.begin(), inputs.end()}));
+    const size_t arguments = 1 + inputs.size() + defaults_.size();
+    TORCH_CHECK(arguments == forward_.num_inputs(), "the model takes ",
+                forward_.num_inputs() - 1 - defaults_.size(), " inputs, not ", inputs.size());
+    torch::jit::Stack stack;
+    stack.reserve(arguments);
+    stack.emplace_back(self_);
+    for (at::Tensor& input : inputs) stack.emplace_back(std::move(input));
+    stack.insert(stack.end(), defaults_.begin(), defaults_.end());
+    forward_.run(stack);
+    return TensorsOf(stack.front());
   }
 
-  torch::jit::Module module_;  // forward() is not const, but safe to call concurrently.
+  const torch::jit::Module module_;
+  const c10::IValue self_;
+  torch::jit::Function& forward_;            // Of module_; safe to run concurrently.
+  const std::vector<c10::IValue> defaults_;  // Of the arguments after the inputs.
 };
 
 absl::StatusOr<torch::jit::Module> ReadModule(const std::string& path) {
@@ -72,7 +98,11 @@ std::vector<std::string> InputNames(const torch::jit::Module& module) {
   std::vector<std::string> names;
   const auto& arguments = module.get_method("forward").function().getSchema().arguments();
   for (size_t i = 1; i < arguments.size(); ++i) {  // [0] is self.
-    if (!arguments[i].default_value()) names.push_back(arguments[i].name());
+    if (arguments[i].default_value()) continue;
+    TORCH_CHECK(c10::TensorType::get()->isSubtypeOf(*arguments[i].type()), "the model's input '",
+                arguments[i].name(), "' is of type ", arguments[i].type()->repr_str(),
+                "; expected Tensor");
+    names.push_back(arguments[i].name());
   }
   return names;
 }

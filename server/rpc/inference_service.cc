@@ -4,7 +4,10 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
+#include <memory>
 #include <string>
+#include <thread>
 #include <utility>
 
 #include "absl/hash/hash.h"
@@ -17,6 +20,7 @@ namespace {
 
 constexpr char kClientKey[] = "torchd-client";
 constexpr char kPushbackKey[] = "grpc-retry-pushback-ms";
+constexpr auto kLettingGoPoll = std::chrono::milliseconds(2);
 
 // gRPC's deadline is wall-clock time; ours is what remains of it on the monotonic clock.
 Instant DeadlineOf(const grpc::CallbackServerContext& context, Instant now) {
@@ -35,16 +39,42 @@ uint64_t ClientOf(const grpc::CallbackServerContext& context) {
   return absl::Hash<absl::string_view>()({named->second.data(), named->second.size()});
 }
 
-// Lives from the call until gRPC has sent the answer; the request message does, too.
+// What a call borrows. An answer at the timeout goes out while the model still reads the request.
+class Held final : public grpc::MessageHolder<v1::ClassifyRequest, v1::ClassifyResponse> {
+ public:
+  explicit Held(std::atomic<int64_t>& in_flight) : in_flight_(in_flight) {
+    in_flight_.fetch_add(1);
+    set_request(&request_);
+    set_response(&response_);
+  }
+  ~Held() override { in_flight_.fetch_sub(1); }
+
+  // For gRPC, until it calls Release().
+  static Held* Make(std::atomic<int64_t>& in_flight) {
+    auto held = std::make_shared<Held>(in_flight);
+    held->self_ = held;
+    return held.get();
+  }
+  void Release() override { const auto self = std::move(self_); }
+
+  std::shared_ptr<Held> Share() const { return self_; }
+  std::atomic<bool>& cancelled() { return cancelled_; }
+
+ private:
+  std::atomic<int64_t>& in_flight_;
+  v1::ClassifyRequest request_;
+  v1::ClassifyResponse response_;
+  std::atomic<bool> cancelled_{false};
+  std::shared_ptr<Held> self_;
+};
+
+// Lives from the call until gRPC has sent the answer.
 class ClassifyReactor final : public grpc::ServerUnaryReactor {
  public:
-  explicit ClassifyReactor(std::atomic<int64_t>& in_flight) : in_flight_(in_flight) {
-    in_flight_.fetch_add(1);
-  }
+  explicit ClassifyReactor(std::atomic<bool>& cancelled) : cancelled_(cancelled) {}
 
   void Start(Classifier& classifier, ClassifyCall call, grpc::CallbackServerContext& context,
              v1::ClassifyResponse& response) {
-    call.cancelled = &cancelled_;
     classifier.Start(std::move(call), [this, &context, &response](const ClassifyAnswer& answer) {
       if (answer.status.ok()) {
         ToWire(answer, response);
@@ -58,16 +88,34 @@ class ClassifyReactor final : public grpc::ServerUnaryReactor {
 
  private:
   void OnCancel() override { cancelled_.store(true, std::memory_order_relaxed); }
-  void OnDone() override {
-    in_flight_.fetch_sub(1);
-    delete this;
-  }
+  void OnDone() override { delete this; }
 
-  std::atomic<int64_t>& in_flight_;
-  std::atomic<bool> cancelled_{false};
+  std::atomic<bool>& cancelled_;
 };
 
 }  // namespace
+
+class InferenceService::Messages final
+    : public grpc::MessageAllocator<v1::ClassifyRequest, v1::ClassifyResponse> {
+ public:
+  explicit Messages(std::atomic<int64_t>& in_flight) : in_flight_(in_flight) {}
+
+  grpc::MessageHolder<v1::ClassifyRequest, v1::ClassifyResponse>* AllocateMessages() override {
+    return Held::Make(in_flight_);
+  }
+
+ private:
+  std::atomic<int64_t>& in_flight_;
+};
+
+InferenceService::InferenceService(Classifier& classifier, const Clock& clock)
+    : classifier_(classifier), clock_(clock), messages_(std::make_unique<Messages>(in_flight_)) {
+  SetMessageAllocatorFor_Classify(messages_.get());
+}
+
+InferenceService::~InferenceService() {
+  while (in_flight() > 0) std::this_thread::sleep_for(kLettingGoPoll);
+}
 
 grpc::ServerUnaryReactor* InferenceService::Classify(grpc::CallbackServerContext* context,
                                                      const v1::ClassifyRequest* request,
@@ -84,10 +132,13 @@ grpc::ServerUnaryReactor* InferenceService::Classify(grpc::CallbackServerContext
   call.deadline = DeadlineOf(*context, now);
   if (request->timeout_ms() > 0) {
     const auto timeout = std::chrono::milliseconds(request->timeout_ms());
-    call.deadline = std::min(call.deadline, now + timeout);
+    call.answer_by = now + timeout;
   }
   call.client = ClientOf(*context);
-  auto* reactor = new ClassifyReactor(in_flight_);  // Deletes itself in OnDone().
+  auto& held = static_cast<Held&>(*context->GetRpcAllocatorState());
+  call.cancelled = &held.cancelled();
+  call.keeps = held.Share();
+  auto* reactor = new ClassifyReactor(held.cancelled());  // Deletes itself in OnDone().
   reactor->Start(classifier_, std::move(call), *context, *response);
   return reactor;
 }

@@ -1,11 +1,13 @@
 // Classify on the gRPC callback API: the wire in, a ClassifyCall on, the wire out.
 //
 // Thread-safety: gRPC calls it from many threads; nothing blocks.
-// Ownership: borrows the classifier, which outlives the server.
+// Ownership: borrows the classifier, which outlives it. The messages of a call live until gRPC has
+// sent the answer and the classifier has let go of them; the destructor waits for that.
 #pragma once
 
 #include <atomic>
 #include <cstdint>
+#include <memory>
 
 #include "server/base/clock.h"
 #include "server/classify/classifier.h"
@@ -15,8 +17,8 @@ namespace torchd {
 
 class InferenceService final : public v1::InferenceService::CallbackService {
  public:
-  InferenceService(Classifier& classifier, const Clock& clock)
-      : classifier_(classifier), clock_(clock) {}
+  InferenceService(Classifier& classifier, const Clock& clock);
+  ~InferenceService() override;
 
   grpc::ServerUnaryReactor* Classify(grpc::CallbackServerContext* context,
                                      const v1::ClassifyRequest* request,
@@ -28,15 +30,18 @@ class InferenceService final : public v1::InferenceService::CallbackService {
   // That ever came.
   int64_t calls() const { return calls_.load(std::memory_order_relaxed); }
 
-  // Accepted, and not yet answered down to the socket.
+  // Accepted, and not yet answered down to the socket and let go of by the classifier.
   int64_t in_flight() const { return in_flight_.load(); }
 
  private:
+  class Messages;
+
   std::atomic<bool> refusing_{false};
   std::atomic<int64_t> calls_{0};
   std::atomic<int64_t> in_flight_{0};
   Classifier& classifier_;
   const Clock& clock_;
+  const std::unique_ptr<Messages> messages_;
 };
 
 }  // namespace torchd

@@ -256,6 +256,41 @@ TEST_F(ClassifierTest, PassedDeadlineNeverReachesTheModel) {
   EXPECT_GE(metrics_.refused(Refusal::kDeadline).value(), 1u);
 }
 
+TEST_F(ClassifierTest, TimeoutIsAnsweredWhileTheModelStillRuns) {
+  absl::Notification answered;
+  on_run_ = [&] {
+    clock_.Advance(milliseconds(20));
+    answered.WaitForNotification();  // Until then what it reads must be there.
+  };
+  auto keeps = std::make_shared<int>();
+  ClassifyCall call = Call("echo", {good_});
+  call.answer_by = clock_.Now() + milliseconds(20);
+  call.keeps = keeps;
+  const std::weak_ptr<int> held = keeps;
+  keeps.reset();
+  int answers = 0;
+  classifier_.Start(std::move(call), [&](const ClassifyAnswer& answer) {
+    ++answers;
+    EXPECT_EQ(answer.status.code(), absl::StatusCode::kDeadlineExceeded);
+    EXPECT_EQ(std::string(answer.status.message()), "no answer within the timeout of 20 ms");
+    EXPECT_FALSE(held.expired());
+    answered.Notify();
+  });
+  answered.WaitForNotification();
+  executors_.RunOnEach([] {});  // After the run.
+  EXPECT_EQ(answers, 1);
+  while (!held.expired()) std::this_thread::yield();  // The alarms' thread may let go last.
+  const auto echo = registry_.Lookup("echo", {});
+  EXPECT_EQ((*echo)->metrics.items(absl::StatusCode::kDeadlineExceeded).value(), 1u);
+  EXPECT_EQ((*echo)->metrics.items(absl::StatusCode::kOk).value(), 0u);
+}
+
+TEST_F(ClassifierTest, AnswerInTimeCallsTheAlarmOff) {
+  ClassifyCall call = Call("echo", {good_});
+  call.answer_by = clock_.Now() + milliseconds(1);
+  EXPECT_TRUE(Classify(std::move(call)).status.ok());
+}
+
 TEST_F(ClassifierTest, CancelledCallNeverReachesTheModel) {
   const std::atomic<bool> gone{true};
   for (const ClassifyItem& item : {good_, ClassifyItem(TextItem{"cat"})}) {
