@@ -1,5 +1,7 @@
 #include "server/daemon/daemon.h"
 
+#include <sys/resource.h>
+
 #include <algorithm>
 #include <atomic>
 #include <cstdio>
@@ -25,6 +27,7 @@
 #include "server/daemon/options.h"
 #include "server/daemon/warm_up.h"
 #include "server/daemon/watcher.h"
+#include "server/execution/executor_memory.h"
 #include "server/execution/load_model.h"
 #include "server/execution/torch_runtime.h"
 #include "server/http/http_server.h"
@@ -44,6 +47,10 @@ constexpr auto kQuiet = std::chrono::milliseconds(150);
 constexpr auto kRefusingMax = std::chrono::milliseconds(1000);
 constexpr auto kAnswersPoll = std::chrono::milliseconds(2);
 constexpr auto kCancellingMax = std::chrono::seconds(5);
+// Loading yields to serving, as trials do.
+constexpr int kLoaderNice = 10;
+// What a run takes is kept for the next as long as that comes within this time.
+constexpr auto kMemoryKept = std::chrono::seconds(60);
 
 }  // namespace
 
@@ -72,7 +79,10 @@ struct Daemon::Parts {
   Registry::Parts RegistryParts() {
     Registry::Parts parts;
     ArrivalParts& arrival = parts.arrival;
-    arrival.prepare_thread = PrepareLoaderThread;
+    arrival.prepare_thread = [] {
+      PrepareLoaderThread();
+      setpriority(PRIO_PROCESS, 0, kLoaderNice);  // Of this thread; not worth an error.
+    };
     if (trials != nullptr) {
       arrival.trial = [this](const VersionFolder& folder) {
         return RunModelTrial(*trials, folder,
@@ -143,7 +153,10 @@ struct Daemon::Parts {
     options.repository = config.model_repository;
     options.watch = ModeOf(config) == ControlMode::kWatch;
     options.poll_every = std::chrono::milliseconds(config.poll_ms);
-    options.tick = [this] { CheckStuck(); };
+    options.tick = [this] {
+      CheckStuck();
+      ReleaseUnusedMemory(kMemoryKept);
+    };
     return options;
   }
 

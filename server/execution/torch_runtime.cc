@@ -13,6 +13,7 @@
 
 #include "server/base/log.h"
 #include "server/execution/catch_torch.h"
+#include "server/execution/executor_memory.h"
 #include "server/execution/standard_error_tap.h"
 
 // From the libgomp that LibTorch uses; its header comes with g++ only.
@@ -33,6 +34,7 @@ void PrepareTorchProcess() {
   // Compiled packages read it once, and without it believe any shape they are given.
   setenv("AOTI_RUNTIME_CHECK_INPUTS", "1", 1);
   InstallStandardErrorTap();
+  InstallExecutorMemory();
 }
 
 void RunFirstModel() {
@@ -70,6 +72,7 @@ void PrepareExecutorThread(int threads) {
   at::globalContext().setFlushDenormal(true);
   at::internal::lazy_init_num_threads();
   omp_set_num_threads(threads);
+  KeepMemoryOfThisThread();
 }
 
 void PrepareLoaderThread() {

@@ -9,9 +9,10 @@
 namespace torchd {
 
 // Once per process, first of all and before there are other threads: memory that a run has given
-// back stays for the next one. Otherwise the C library returns it to the kernel after each run, and
-// the page faults of taking it again cost EfficientNet-Lite0 a quarter of its time. Compiled
-// packages will check their inputs, and what they print of their errors can be heard.
+// back stays for the next one (executor_memory.h, and likewise what does not come from there).
+// Otherwise the C library returns it to the kernel after each run, and the page faults of taking it
+// again cost EfficientNet-Lite0 a quarter of its time. Compiled packages will check their inputs,
+// and what they print of their errors can be heard.
 void PrepareTorchProcess();
 
 // Call first on an executor's thread: its team will have `threads` threads that flush denormals.

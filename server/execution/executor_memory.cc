@@ -1,0 +1,222 @@
+#include "server/execution/executor_memory.h"
+
+#include <c10/core/CPUAllocator.h>
+#include <c10/util/Exception.h>
+#include <malloc.h>
+#include <sys/mman.h>
+
+#include <array>
+#include <bit>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+
+namespace torchd {
+namespace {
+
+constexpr size_t kAlignment = 64;  // As LibTorch's own.
+constexpr size_t kHugePage = size_t{2} << 20;
+constexpr size_t kClasses = size_t{4} * 64;
+
+// Four sizes to each power of two: at most a fifth of a block is in vain.
+struct SizeClass {
+  explicit SizeClass(size_t bytes) {
+    const size_t least = bytes < 4 * kAlignment ? 4 * kAlignment : bytes;
+    const int power = std::bit_width(least - 1) - 1;  // 2^power < least, or as small.
+    const size_t step = size_t{1} << (power - 2);
+    size = (least + step - 1) / step * step;
+    index = static_cast<size_t>(std::bit_width(size) - 1) * 4 +
+            (size >> (std::bit_width(size) - 3) & 3);
+  }
+  size_t size = 0;
+  size_t index = 0;
+};
+
+class Keeper;
+
+// Before the bytes that LibTorch gets.
+struct alignas(kAlignment) Block {
+  Keeper* keeper;  // Null: nobody keeps it.
+  Block* next;     // In the list of its keeper, newest first.
+  Instant freed;
+  size_t size;  // Without this header.
+  size_t index;
+
+  void* bytes() { return this + 1; }
+  static Block& Of(void* bytes) { return *(static_cast<Block*>(bytes) - 1); }
+};
+
+Block* TakeFromMachine(size_t size) {
+  const size_t whole = size + sizeof(Block);
+  const bool huge = whole >= kHugePage;
+  void* memory = nullptr;
+  const int failed = posix_memalign(&memory, huge ? kHugePage : kAlignment, whole);
+  TORCH_CHECK_WITH(OutOfMemoryError, failed == 0, "cannot take ", whole, " bytes of memory");
+  if (huge) madvise(memory, whole / kHugePage * kHugePage, MADV_HUGEPAGE);
+  auto* block = static_cast<Block*>(memory);
+  block->keeper = nullptr;
+  block->size = size;
+  return block;
+}
+
+// What one thread keeps. Never destroyed: its blocks may outlive the thread.
+class Keeper {
+ public:
+  Block* Take(const SizeClass& wanted) ABSL_LOCKS_EXCLUDED(mutex_) {
+    {
+      absl::MutexLock lock(&mutex_);
+      if (Block* const kept = kept_[wanted.index]) {
+        kept_[wanted.index] = kept->next;
+        kept_bytes_ -= kept->size;
+        return kept;
+      }
+    }
+    Block* const block = TakeFromMachine(wanted.size);
+    block->keeper = this;
+    block->index = wanted.index;
+    return block;
+  }
+
+  void GiveBack(Block& block) ABSL_LOCKS_EXCLUDED(mutex_) {
+    block.freed = std::chrono::steady_clock::now();
+    absl::MutexLock lock(&mutex_);
+    if (ended_) {
+      std::free(&block);
+      return;
+    }
+    block.next = kept_[block.index];
+    kept_[block.index] = &block;
+    kept_bytes_ += block.size;
+  }
+
+  // Lists run from what was freed last to what was freed first.
+  size_t Release(Instant before) ABSL_LOCKS_EXCLUDED(mutex_) {
+    size_t released = 0;
+    absl::MutexLock lock(&mutex_);
+    for (Block*& first : kept_) {
+      Block** at = &first;
+      while (*at != nullptr && (*at)->freed > before) at = &(*at)->next;
+      while (Block* const old = *at) {
+        *at = old->next;
+        released += old->size;
+        std::free(old);
+      }
+    }
+    kept_bytes_ -= released;
+    return released;
+  }
+
+  void End() {
+    {
+      absl::MutexLock lock(&mutex_);
+      ended_ = true;
+    }
+    Release(kNever);
+  }
+
+  size_t kept_bytes() const ABSL_LOCKS_EXCLUDED(mutex_) {
+    absl::MutexLock lock(&mutex_);
+    return kept_bytes_;
+  }
+
+ private:
+  mutable absl::Mutex mutex_;
+  std::array<Block*, kClasses> kept_ ABSL_GUARDED_BY(mutex_) = {};
+  size_t kept_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
+  bool ended_ ABSL_GUARDED_BY(mutex_) = false;
+};
+
+class Keepers {
+ public:
+  // Never destroyed: tensors of static lifetime give their blocks back after it would be.
+  static Keepers& OfProcess() {
+    static auto* const keepers = new Keepers;
+    return *keepers;
+  }
+
+  Keeper& Add() ABSL_LOCKS_EXCLUDED(mutex_) {
+    absl::MutexLock lock(&mutex_);
+    return *all_.emplace_back(std::make_unique<Keeper>());
+  }
+
+  template <typename Each>
+  void ForEach(Each each) ABSL_LOCKS_EXCLUDED(mutex_) {
+    absl::MutexLock lock(&mutex_);
+    for (const auto& keeper : all_) each(*keeper);
+  }
+
+ private:
+  absl::Mutex mutex_;
+  std::vector<std::unique_ptr<Keeper>> all_ ABSL_GUARDED_BY(mutex_);
+};
+
+// Of the calling thread; ends with it.
+struct OwnKeeper {
+  ~OwnKeeper() {
+    if (Keeper* const ended = std::exchange(keeper, nullptr)) ended->End();
+  }
+  Keeper* keeper = nullptr;
+};
+thread_local OwnKeeper t_own;
+
+void Free(void* bytes) {
+  if (bytes == nullptr) return;
+  Block& block = Block::Of(bytes);
+  if (block.keeper == nullptr) {
+    std::free(&block);
+  } else {
+    block.keeper->GiveBack(block);
+  }
+}
+
+class ExecutorMemory final : public c10::Allocator {
+ public:
+  c10::DataPtr allocate(size_t bytes) override {
+    const c10::Device cpu(c10::DeviceType::CPU);
+    if (bytes == 0) return {nullptr, nullptr, &Free, cpu};
+    Keeper* const keeper = t_own.keeper;
+    Block* const block =
+        keeper == nullptr ? TakeFromMachine(bytes) : keeper->Take(SizeClass(bytes));
+    return {block->bytes(), block->bytes(), &Free, cpu};
+  }
+
+  c10::DeleterFnPtr raw_deleter() const override { return &Free; }
+
+  void copy_data(void* to, const void* from, size_t bytes) const override {
+    std::memcpy(to, from, bytes);
+  }
+};
+
+}  // namespace
+
+void InstallExecutorMemory() {
+  static auto* const memory = new ExecutorMemory;
+  constexpr uint8_t kPriority = 1;  // Over the default.
+  c10::SetCPUAllocator(memory, kPriority);
+}
+
+void KeepMemoryOfThisThread() {
+  if (t_own.keeper == nullptr) t_own.keeper = &Keepers::OfProcess().Add();
+}
+
+size_t ReleaseUnusedMemory(Duration unused) {
+  const Instant before = std::chrono::steady_clock::now() - unused;
+  size_t released = 0;
+  Keepers::OfProcess().ForEach([&](Keeper& keeper) { released += keeper.Release(before); });
+  if (released > 0) malloc_trim(0);
+  return released;
+}
+
+size_t KeptMemoryBytes() {
+  size_t kept = 0;
+  Keepers::OfProcess().ForEach([&](Keeper& keeper) { kept += keeper.kept_bytes(); });
+  return kept;
+}
+
+}  // namespace torchd
