@@ -21,8 +21,9 @@ bool IsGone(const Request& request, Instant now) {
   return request.deadline <= now || IsCancelled(request);
 }
 
-absl::Status WhyGone(const Request& request) {
-  if (IsCancelled(request)) {
+// gRPC cancels what is past its deadline: that is still the deadline's doing.
+absl::Status WhyGone(const Request& request, Instant now) {
+  if (request.deadline > now) {
     return absl::CancelledError("the caller cancelled while the request queued");
   }
   return Refused(Refusal::kDeadline,
@@ -187,7 +188,7 @@ void Scheduler::Left(LaneState& lane, const Request& request) {
 void Scheduler::SweepClass(LaneState& lane, ClassState& state, Instant now, Dropped& dropped) {
   for (auto& request : state.queue.Remove([now](const Request& row) { return IsGone(row, now); })) {
     Left(lane, *request);
-    absl::Status why = WhyGone(*request);
+    absl::Status why = WhyGone(*request, now);
     dropped.push_back({std::move(request), std::move(why)});
   }
 }
@@ -237,7 +238,7 @@ Scheduler::Candidate Scheduler::Consider(LaneState& lane, const ShapeClass& shap
   if (options.delay_max > Duration(0) && costs.CompanyPays(shape, rows)) {
     const Duration careful = std::max(costs.Careful(shape, rows), costs.Careful(shape, rows + 1));
     const Instant end = std::min(admitted + options.delay_max, deadline - careful - kWakeLate);
-    candidate.held = true;
+    candidate.held = end > admitted;
     if (end > now) {
       hold_end_ = std::min(hold_end_, end);
       candidate.state = nullptr;
@@ -252,6 +253,10 @@ Scheduler::Candidate Scheduler::MostUrgent(Instant now, Dropped& dropped) {
   for (size_t i = lanes_.size(); i-- > 0;) {
     LaneState& lane = *lanes_[i];
     SweepLane(lane, now, dropped);
+    if (lane.rows == 0) {  // Its Lane may be gone with the last row that ran.
+      EraseIfDone(lane);
+      continue;
+    }
     const int executors_max = lane.lane->options.executors_max;
     if (executors_max > 0 && lane.running >= executors_max) continue;
     Candidate own;
@@ -267,7 +272,6 @@ Scheduler::Candidate Scheduler::MostUrgent(Instant now, Dropped& dropped) {
       chosen = own;
       least = lane_least;
     }
-    EraseIfDone(lane);
   }
   return chosen;
 }
@@ -327,7 +331,7 @@ Batch Scheduler::Next(int executor, Instant now, Dropped& dropped) {
   }
   const auto rows = static_cast<int>(batch.rows.size());
   batch.reason = rows == batch.lane->rows_max() && rows > 1 ? Dispatch::kFull
-                 : chosen.held                              ? Dispatch::kDelay
+                 : chosen.held && was_idle                  ? Dispatch::kDelay
                  : was_idle                                 ? Dispatch::kIdle
                                                             : Dispatch::kNext;
   chosen.lane->served = chosen.state->served = now;
@@ -338,7 +342,7 @@ Batch Scheduler::Next(int executor, Instant now, Dropped& dropped) {
 }
 
 void Scheduler::SetBusy(int executor, Instant now) {
-  executors_[static_cast<size_t>(executor)] = {true, true, now, nullptr};
+  executors_[static_cast<size_t>(executor)] = {true, false, now, nullptr};
 }
 
 void Scheduler::Finished(int executor) {

@@ -280,6 +280,17 @@ TEST_F(SchedulerTest, WhatWasCancelledInTheQueueNeverRuns) {
   EXPECT_EQ(dropped_[0].why.code(), absl::StatusCode::kCancelled);
 }
 
+// gRPC cancels a call at its deadline: the metrics must tell it from a caller who left.
+TEST_F(SchedulerTest, WhatExpiredIsNotCalledCancelled) {
+  Lane& lane = NewLane({});
+  std::atomic<bool> cancelled{false};
+  Occupy(lane);
+  const Request* late = Push(lane, {.deadline_in = milliseconds(5), .cancelled = &cancelled});
+  cancelled = true;
+  FinishedAndNext(milliseconds(5));
+  ExpectDropped(late, Refusal::kDeadline, kExceeded);
+}
+
 // Its run would end after its deadline: the time is better spent on another.
 TEST_F(SchedulerTest, WhatCanNoLongerMakeItDoesNotRun) {
   Lane& lane = NewLane(FixedCost());

@@ -143,6 +143,22 @@ TEST_F(SchedulerTest, AnExecutorThatDoesSomethingElseIsBusy) {
   EXPECT_THAT(FinishedAndNext(std::chrono::seconds(5)), SizeIs(3));
 }
 
+// The last row's completion may drop the last handle of its model, before Finished().
+TEST_F(SchedulerTest, ALaneMayEndWithTheLastRowThatRan) {
+  scheduler_ = std::make_unique<Scheduler>(2);
+  Lane& other = NewLane(FixedCost());
+  auto ended = std::make_unique<OwnLane>(UpTo8());
+  Occupy(ended->lane, 0);
+  gone_.clear();
+  ended = nullptr;
+  const Request* row = Push(other);
+  EXPECT_THAT(Next(1), ElementsAre(row));
+  Push(other, {.deadline_in = milliseconds(100)});
+  scheduler_->Sweep(now_, dropped_);
+  scheduler_->Finished(0);
+  EXPECT_THAT(Next(0), SizeIs(1));
+}
+
 // --- Waiting for company ---
 
 TEST_F(SchedulerTest, WaitsForCompanyNoLongerThanDelayMax) {
@@ -240,6 +256,21 @@ TEST_F(SchedulerTest, RowsThatWaitForCompanyHoldUpNobodyElse) {
   EXPECT_THAT(Next(), IsEmpty());
   const Request* row = Push(other);
   EXPECT_THAT(Next(), ElementsAre(row));
+}
+
+TEST_F(SchedulerTest, ABusyExecutorHasNotWaitedForCompany) {
+  Lane& lane = NewLane(FixedCost(), WithDelay(milliseconds(5)));
+  scheduler_->SetBusy(0, now_);
+  const Request* row = Push(lane);
+  EXPECT_THAT(FinishedAndNext(milliseconds(6)), ElementsAre(row));
+  EXPECT_EQ(batch_.reason, Dispatch::kNext);
+}
+
+TEST_F(SchedulerTest, ADeadlineThatLeavesNoTimeToWaitIsNoDelay) {
+  Lane& lane = NewLane(FixedCost(), WithDelay(milliseconds(50)));
+  const Request* row = Push(lane, {.deadline_in = kRun + milliseconds(1)});
+  EXPECT_THAT(Next(), ElementsAre(row));
+  EXPECT_EQ(batch_.reason, Dispatch::kIdle);
 }
 
 // Else idle executors would wake for it again and again.
