@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <numeric>
 #include <utility>
 
@@ -11,17 +12,18 @@ namespace {
 constexpr double kNewShare = 1.0 / 8;
 constexpr double kNewDeviationShare = 1.0 / 4;
 constexpr double kHiccup = 4;   // A run that took more times the mean counts as that many.
-constexpr double kPays = 0.99;  // More rows in a run must save this much of the time.
+constexpr double kPays = 0.96;  // More rows in a run must take at most this share of the time.
+constexpr double kFirstDeviation = 1.0 / 8;  // Of the mean: one run says nothing of the next.
+constexpr double kSurprise = 1.0 / 2;        // Of the mean.
 constexpr int64_t kOldRuns = 200;
-constexpr int64_t kOldFirstRun = 20;   // A first run often pays for warming up.
-constexpr double kOldShare = 1.0 / 2;  // Of a run where the measurement was old.
+constexpr int64_t kOldFirstRun = 20;  // A first run often pays for warming up.
 
 Duration ToDuration(double seconds) {
   return std::chrono::duration_cast<Duration>(std::chrono::duration<double>(seconds));
 }
 
-int64_t SizeOf(const ShapeClass& shape) {
-  return std::accumulate(shape.begin(), shape.end(), int64_t{0});
+double SizeOf(const ShapeClass& shape) {
+  return std::accumulate(shape.begin(), shape.end(), 1.0, std::multiplies<>());
 }
 
 }  // namespace
@@ -29,20 +31,22 @@ int64_t SizeOf(const ShapeClass& shape) {
 CostTable::CostTable(std::vector<int> buckets) : buckets_(std::move(buckets)) {}
 
 void CostTable::Add(const ShapeClass& shape, int bucket, Duration took) {
-  const auto place = std::find(buckets_.begin(), buckets_.end(), bucket);
-  if (place == buckets_.end()) return;
+  const size_t place = PlaceOf(bucket);
+  if (place == buckets_.size()) return;
   const double seconds = Seconds(took);
   absl::MutexLock lock(&mutex_);
   if (classes_.count(shape) == 0 && classes_.size() >= kClassesMax) Forget();
   Class& known = classes_[shape];
   known.by_bucket.resize(buckets_.size());
-  Measured& measured = known.by_bucket[static_cast<size_t>(place - buckets_.begin())];
+  Measured& measured = known.by_bucket[place];
   if (measured.runs == 0 || (measured.runs == 1 && seconds < measured.mean)) {
     measured.mean = seconds;
+    measured.deviation = kFirstDeviation * seconds;
   } else {
-    const bool old = known.runs - measured.last > kOldRuns;
     const double error = std::min(seconds, kHiccup * measured.mean) - measured.mean;
-    measured.mean += (old ? kOldShare : kNewShare) * error;
+    const bool old = known.runs - measured.last > kOldRuns;
+    measured.mean += Correction(measured, error, old);
+    measured.error = error;
     measured.deviation += kNewDeviationShare * (std::abs(error) - measured.deviation);
   }
   ++measured.runs;
@@ -82,6 +86,35 @@ Duration CostTable::Careful(const ShapeClass& shape, int rows) const {
   return ToDuration(Total(shape, rows).careful);
 }
 
+// Half of what two runs in a row say where the measurement was old, or they were far from it.
+double CostTable::Correction(const Measured& measured, double error, bool old) {
+  const double both = std::min(std::abs(error), std::abs(measured.error));
+  const bool agree = error * measured.error > 0 && (old || both > kSurprise * measured.mean);
+  return agree ? std::copysign(both / 2, error) : kNewShare * error;
+}
+
+CostTable::Run CostTable::FirstRun(const ShapeClass& shape, int rows) const {
+  absl::MutexLock lock(&mutex_);
+  const Class* const known = Find(shape);
+  if (known == nullptr) return {};
+  const int bucket =
+      known->by_rows[static_cast<size_t>(std::min(rows, buckets_.back())) - 1].bucket;
+  return {bucket, CarefulOf(*known, bucket)};
+}
+
+Duration CostTable::CarefulRun(const ShapeClass& shape, int bucket) const {
+  absl::MutexLock lock(&mutex_);
+  const Class* const known = Find(shape);
+  return known == nullptr ? Duration(0) : CarefulOf(*known, bucket);
+}
+
+Duration CostTable::MeasuredMean(const ShapeClass& shape, int bucket) const {
+  absl::MutexLock lock(&mutex_);
+  const auto known = classes_.find(shape);
+  return known == classes_.end() ? Duration(0)
+                                 : ToDuration(known->second.by_bucket[PlaceOf(bucket)].mean);
+}
+
 bool CostTable::CompanyPays(const ShapeClass& shape, int rows) const {
   absl::MutexLock lock(&mutex_);
   const Class* const known = Find(shape);
@@ -107,6 +140,16 @@ std::vector<CostTable::Cost> CostTable::Costs() const {
     }
   }
   return costs;
+}
+
+size_t CostTable::PlaceOf(int bucket) const {
+  return static_cast<size_t>(std::find(buckets_.begin(), buckets_.end(), bucket) -
+                             buckets_.begin());
+}
+
+Duration CostTable::CarefulOf(const Class& shape_class, int bucket) const {
+  const Measured measured = Estimate(shape_class, PlaceOf(bucket));
+  return ToDuration(measured.mean + 2 * measured.deviation);
 }
 
 void CostTable::Forget() {
@@ -156,9 +199,9 @@ const CostTable::Class* CostTable::Find(const ShapeClass& shape) const {
   const auto found = classes_.find(shape);
   if (found != classes_.end()) return &found->second;
   const Class* nearest = nullptr;
-  int64_t least = 0;
+  double least = 0;
   for (const auto& [other, known] : classes_) {
-    const int64_t distance = std::abs(SizeOf(other) - SizeOf(shape));
+    const double distance = std::abs(SizeOf(other) - SizeOf(shape));
     if (nearest != nullptr && distance >= least) continue;
     nearest = &known;
     least = distance;

@@ -32,6 +32,12 @@ class CostTable {
     int64_t runs = 0;
   };
 
+  // One run; all 0 while nothing is measured.
+  struct Run {
+    int bucket = 0;
+    Duration careful{0};  // As long as hardly any takes.
+  };
+
   // `buckets`: ascending, at least one.
   explicit CostTable(std::vector<int> buckets);
 
@@ -47,6 +53,13 @@ class CostTable {
   Duration Typical(const ShapeClass& shape, int rows) const ABSL_LOCKS_EXCLUDED(mutex_);
   Duration Careful(const ShapeClass& shape, int rows) const ABSL_LOCKS_EXCLUDED(mutex_);
 
+  // The run that `rows` begin with, of those that waited; and one of this bucket.
+  Run FirstRun(const ShapeClass& shape, int rows) const ABSL_LOCKS_EXCLUDED(mutex_);
+  Duration CarefulRun(const ShapeClass& shape, int bucket) const ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // What runs of this very shape and bucket take; 0: there was none.
+  Duration MeasuredMean(const ShapeClass& shape, int bucket) const ABSL_LOCKS_EXCLUDED(mutex_);
+
   // Whether more company than `rows` would make them cheaper.
   bool CompanyPays(const ShapeClass& shape, int rows) const ABSL_LOCKS_EXCLUDED(mutex_);
 
@@ -57,6 +70,7 @@ class CostTable {
   struct Measured {  // Seconds.
     double mean = 0;
     double deviation = 0;
+    double error = 0;  // Of the mean, as the latest run saw it.
     int64_t runs = 0;
     int64_t last = 0;  // Of all runs of this shape, the latest of this bucket.
   };
@@ -72,6 +86,9 @@ class CostTable {
     int64_t used = 0;
   };
 
+  static double Correction(const Measured& measured, double error, bool old);
+  size_t PlaceOf(int bucket) const;  // Of the buckets; as many as there are: none of them.
+  Duration CarefulOf(const Class& shape_class, int bucket) const;
   void Forget() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Plan(Class& shape_class) const;
   Measured Estimate(const Class& shape_class, size_t bucket) const;

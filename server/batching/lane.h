@@ -31,7 +31,7 @@ struct Lane {
   Model& model;
   const LaneOptions options;
   CostTable costs;
-  int refused_untried = 0;  // As too late, though none of its rows waited or ran.
+  int untried = 0;  // Times that all its rows seemed too late, and none ran.
 };
 
 // The sizes that the model leaves open, as this row has them. Only rows of one class share a run.

@@ -1,6 +1,7 @@
 // One row on its way through an executor.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <vector>
@@ -49,6 +50,17 @@ struct Request {
 
 inline bool IsCancelled(const Request& request) {
   return request.cancelled != nullptr && request.cancelled->load(std::memory_order_relaxed);
+}
+
+// Times differ: a run must end so long before the deadlines of its rows, less where they are short.
+inline constexpr Duration kSpare = std::chrono::milliseconds(2);
+inline constexpr int kSpareShare = 10;
+inline Duration SpareTime(Duration left) { return std::min<Duration>(kSpare, left / kSpareShare); }
+
+// When a run has to end that answers it. Requires: it was admitted.
+inline Instant LatestEnd(const Request& request) {
+  if (request.deadline == kNever) return kNever;
+  return request.deadline - SpareTime(request.deadline - request.admitted);
 }
 
 }  // namespace torchd

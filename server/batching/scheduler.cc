@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
 #include "server/batching/refusal.h"
 
 namespace torchd {
@@ -11,11 +10,9 @@ namespace {
 
 // How long a row without a deadline may wait before it is as urgent as one whose deadline is now.
 constexpr Duration kPatience = std::chrono::milliseconds(500);
-// Cancelled rows are found this soon; a deadline is met to the moment.
-constexpr Duration kSweepEvery = std::chrono::milliseconds(20);
 // An executor that waits for company wakes this much later than it should, at most, as a rule.
 constexpr Duration kWakeLate = std::chrono::milliseconds(1);
-constexpr int kTryEvery = 16;
+constexpr int kAnsweringShare = 8;  // Of the latest run in the average.
 
 bool IsGone(const Request& request, Instant now) {
   return request.deadline <= now || IsCancelled(request);
@@ -29,8 +26,6 @@ absl::Status WhyGone(const Request& request, Instant now) {
   return Refused(Refusal::kDeadline,
                  absl::DeadlineExceededError("the deadline passed while the request queued"));
 }
-
-int64_t Milliseconds(Duration duration) { return Microseconds(duration) / 1000; }
 
 }  // namespace
 
@@ -54,128 +49,6 @@ int Scheduler::RowsWaiting(const Lane& lane) const {
     if (state->lane == &lane) return state->rows;
   }
   return 0;
-}
-
-bool Scheduler::AnyIdle() const {
-  return std::any_of(executors_.begin(), executors_.end(),
-                     [](const Executor& executor) { return !executor.busy; });
-}
-
-// Until an executor is free. One that is late already will, as a rule, be late by as much again.
-Duration Scheduler::BusyTime(Instant now) const {
-  Duration least = Duration::max();
-  for (const Executor& executor : executors_) {
-    if (!executor.busy) return Duration(0);
-    least = std::min(least, std::max(executor.until - now, now - executor.until));
-  }
-  return least;
-}
-
-// Until a request that comes now would be answered. Others take turns with its own model and shape,
-// run by run.
-Duration Scheduler::TimeAhead(const LaneState& lane, const ShapeClass& shape,
-                              const Request& request, Instant now) const {
-  const auto own = lane.classes.find(shape);
-  const int before = own == lane.classes.end()
-                         ? 0
-                         : own->second.queue.RowsBefore(request.priority, request.client);
-  const int most = lane.lane->rows_max();
-  const int turns = before / most + 1;
-  Duration others{0};
-  for (const auto& other : lanes_) {
-    for (const auto& [other_shape, state] : other->classes) {
-      if (other.get() == &lane && other_shape == shape) continue;
-      const CostTable& costs = other->lane->costs;
-      const int64_t rows =
-          std::min<int64_t>(state.queue.rows(), int64_t{turns} * other->lane->rows_max());
-      others += costs.Careful(other_shape, static_cast<int>(rows));
-    }
-  }
-  const Duration queued = lane.lane->costs.Careful(shape, before + 1) + others;
-  return BusyTime(now) + queued / static_cast<int64_t>(executors_.size());
-}
-
-// A measurement that has become wrong would refuse every request of a model, and so never be taken
-// again: now and then one is let through.
-bool Scheduler::Tries(LaneState& lane) {
-  if (lane.rows > 0 || lane.running > 0) return false;
-  return ++lane.lane->refused_untried % kTryEvery == 0;
-}
-
-// The row that goes is the newest of the lowest priority below the newcomer's, else of the client
-// that has most waiting, if that is more than the newcomer's client would have.
-bool Scheduler::MakeRoom(LaneState& lane, const Request& newcomer, Dropped& dropped) {
-  std::unique_ptr<Request> victim;
-  const auto take = [&](Priority at_most, uint64_t client) {
-    for (auto at = lane.classes.begin(); victim == nullptr && at != lane.classes.end(); ++at) {
-      victim = at->second.queue.TakeNewest(at_most, client);
-    }
-  };
-  std::vector<std::pair<int, uint64_t>> greediest;
-  for (const auto& [client, rows] : lane.rows_of) greediest.emplace_back(rows, client);
-  std::sort(greediest.rbegin(), greediest.rend());
-  for (int level = kPriorities - 1; level > static_cast<int>(newcomer.priority); --level) {
-    for (const auto& client : greediest) {
-      if (victim == nullptr) take(static_cast<Priority>(level), client.second);
-    }
-  }
-  const auto own = lane.rows_of.find(newcomer.client);
-  const int would_have = own == lane.rows_of.end() ? 1 : own->second + 1;
-  if (victim == nullptr && greediest.front().first > would_have) {
-    take(newcomer.priority, greediest.front().second);
-  }
-  if (victim == nullptr) return false;
-  Left(lane, *victim);
-  const Duration retry = lane.lane->costs.Typical({}, lane.rows);
-  dropped.push_back(
-      {std::move(victim), Overloaded(Refusal::kDisplaced,
-                                     "the queue is full, and another client or a request of higher "
-                                     "priority had less waiting",
-                                     retry)});
-  return true;
-}
-
-absl::Status Scheduler::Push(std::unique_ptr<Request>&& request, Instant now, Dropped& dropped) {
-  if (request->deadline <= now) {
-    return Refused(
-        Refusal::kDeadline,
-        absl::DeadlineExceededError("the deadline had passed before the request could queue"));
-  }
-  LaneState& lane = StateOf(*request->lane);
-  const ShapeClass shape = ShapeClassOf(lane.lane->model.signature(), request->inputs);
-  const int most = lane.lane->options.rows_waiting_max;
-  if (lane.rows >= most) SweepLane(lane, now, dropped);
-  // An executor that is idle takes what comes, whatever its run took before.
-  const bool waits = rows_ > 0 || !AnyIdle();
-  if (waits && request->deadline != kNever) {
-    const Duration ahead = TimeAhead(lane, shape, *request, now);
-    const Duration left = request->deadline - now;
-    if (ahead > left && !Tries(lane)) {
-      const Duration retry = ahead - left;
-      absl::Status refused = Overloaded(
-          Refusal::kTooLate,
-          absl::StrCat("too much waits: the answer would take about ", Milliseconds(ahead),
-                       " ms, the deadline is in ", Milliseconds(left), " ms"),
-          retry);
-      EraseIfDone(lane);
-      return refused;
-    }
-  }
-  if (lane.rows >= most && !MakeRoom(lane, *request, dropped)) {
-    const Duration half = lane.lane->costs.Typical(shape, (lane.rows + 1) / 2);
-    return Overloaded(Refusal::kQueueFull,
-                      absl::StrCat("the queue is full: ", lane.rows,
-                                   " rows waiting for this model, at most ", most),
-                      half);
-  }
-  request->admitted = now;
-  ++rows_;
-  ++lane.rows;
-  ++lane.rows_of[request->client];
-  next_sweep_ = std::min({next_sweep_, request->deadline, now + kSweepEvery});
-  lane.classes.try_emplace(shape, lane.lane->options.ageing)
-      .first->second.queue.Push(std::move(request));
-  return absl::OkStatus();
 }
 
 void Scheduler::Left(LaneState& lane, const Request& request) {
@@ -223,7 +96,7 @@ Scheduler::Candidate Scheduler::Consider(LaneState& lane, const ShapeClass& shap
   Instant turn = kNever;
   Instant lane_turn = kNever;
   state.queue.ForEach([&](const Request& request) {
-    deadline = std::min(deadline, request.deadline);
+    deadline = std::min(deadline, LatestEnd(request));
     admitted = std::min(admitted, request.admitted);
     const Duration rank = static_cast<int>(request.priority) * options.ageing;
     turn = std::min(turn, std::max(request.admitted, state.served) + rank);
@@ -253,6 +126,7 @@ Scheduler::Candidate Scheduler::MostUrgent(Instant now, Dropped& dropped) {
   for (size_t i = lanes_.size(); i-- > 0;) {
     LaneState& lane = *lanes_[i];
     SweepLane(lane, now, dropped);
+    DropHopeless(lane, now, dropped);
     if (lane.rows == 0) {  // Its Lane may be gone with the last row that ran.
       EraseIfDone(lane);
       continue;
@@ -280,38 +154,52 @@ Scheduler::Candidate Scheduler::MostUrgent(Instant now, Dropped& dropped) {
 // waits: then the many come before the few.
 int Scheduler::BucketFor(const Candidate& chosen, Instant now) {
   const CostTable& costs = chosen.lane->lane->costs;
-  const auto end_of = [&](int rows) { return now + costs.Typical(*chosen.shape, rows); };
+  const auto end_of = [&](int rows) { return now + costs.Careful(*chosen.shape, rows); };
   const int rows = chosen.state->queue.rows();
   const int bucket = costs.Choose(*chosen.shape, rows);
   if (rows >= chosen.lane->lane->rows_max()) return bucket;
   Instant earliest = kNever;
-  chosen.state->queue.ForEach([&, alone = end_of(1)](const Request& row) {
-    if (row.deadline >= alone) earliest = std::min(earliest, row.deadline);
-  });
+  chosen.state->queue.ForEach(
+      [&](const Request& row) { earliest = std::min(earliest, LatestEnd(row)); });
   int fewer = std::min(bucket, rows);
   if (end_of(fewer) <= earliest) return bucket;
   while (fewer > 1 && end_of(fewer) > earliest) --fewer;
   return std::min(bucket, costs.Choose(*chosen.shape, fewer));
 }
 
-// Rows that a run begun now would answer too late, unless they are all there is: a measurement that
-// has become wrong must not keep an executor from ever measuring again.
-int Scheduler::DropHopeless(const Candidate& chosen, Instant now, Dropped& dropped) {
-  const CostTable& costs = chosen.lane->lane->costs;
-  RowQueue& queue = chosen.state->queue;
-  const int bucket = BucketFor(chosen, now);
-  const Instant end = now + costs.Typical(*chosen.shape, std::min(bucket, queue.rows()));
+// Rows that a run begun now would answer too late: they must not take the turn of those that it
+// would not. Were a measurement wrong, no row would ever run and mend it: now and then one does.
+void Scheduler::DropHopeless(LaneState& lane, const ShapeClass& shape, RowQueue& queue, Instant now,
+                             Dropped& dropped) {
+  const CostTable& costs = lane.lane->costs;
+  const int rows = queue.rows();
+  Duration takes = costs.FirstRun(shape, rows).careful;
+  if (rows < lane.lane->rows_max()) takes = std::min(takes, costs.FirstRun(shape, 1).careful);
+  const Instant end = now + takes;
   int hopeless = 0;
-  queue.ForEach([&](const Request& row) { hopeless += row.deadline < end ? 1 : 0; });
-  if (hopeless == 0 || hopeless == queue.rows()) return bucket;
-  for (auto& request : queue.Remove([end](const Request& row) { return row.deadline < end; })) {
-    Left(*chosen.lane, *request);
+  const Request* last = nullptr;
+  queue.ForEach([&](const Request& row) {
+    hopeless += LatestEnd(row) < end ? 1 : 0;
+    if (last == nullptr || row.deadline > last->deadline) last = &row;
+  });
+  if (hopeless == 0) return;
+  if (hopeless == rows && !lane.tries) lane.tries = ++lane.lane->untried % kTryEvery == 0;
+  const Request* const kept = hopeless == rows && lane.tries ? last : nullptr;
+  for (auto& request :
+       queue.Remove([&](const Request& row) { return LatestEnd(row) < end && &row != kept; })) {
+    Left(lane, *request);
     dropped.push_back(
         {std::move(request),
          Refused(Refusal::kDeadline,
                  absl::DeadlineExceededError("the deadline would pass before the run ends"))});
   }
-  return BucketFor(chosen, now);
+}
+
+void Scheduler::DropHopeless(LaneState& lane, Instant now, Dropped& dropped) {
+  for (auto at = lane.classes.begin(); at != lane.classes.end();) {
+    DropHopeless(lane, at->first, at->second.queue, now, dropped);
+    at = at->second.queue.rows() == 0 ? lane.classes.erase(at) : std::next(at);
+  }
 }
 
 Batch Scheduler::Next(int executor, Instant now, Dropped& dropped) {
@@ -324,7 +212,7 @@ Batch Scheduler::Next(int executor, Instant now, Dropped& dropped) {
   if (chosen.state == nullptr) return batch;
   batch.lane = chosen.lane->lane;
   batch.shape = *chosen.shape;
-  batch.bucket = DropHopeless(chosen, now, dropped);
+  batch.bucket = BucketFor(chosen, now);
   while (chosen.state->queue.rows() > 0 && static_cast<int>(batch.rows.size()) < batch.bucket) {
     batch.rows.push_back(chosen.state->queue.Pop());
     Left(*chosen.lane, *batch.rows.back());
@@ -336,20 +224,23 @@ Batch Scheduler::Next(int executor, Instant now, Dropped& dropped) {
                                                             : Dispatch::kNext;
   chosen.lane->served = chosen.state->served = now;
   if (chosen.state->queue.rows() == 0) chosen.lane->classes.erase(batch.shape);
+  chosen.lane->tries = false;
   ++chosen.lane->running;
-  self = {true, false, now + batch.lane->costs.Careful(batch.shape, rows), chosen.lane};
+  const Duration takes = batch.lane->costs.CarefulRun(batch.shape, batch.bucket);
+  self = {true, false, now + takes, chosen.lane};
   return batch;
 }
 
-void Scheduler::SetBusy(int executor, Instant now) {
-  executors_[static_cast<size_t>(executor)] = {true, false, now, nullptr};
+void Scheduler::SetBusy(int executor, Instant now, Duration busy) {
+  executors_[static_cast<size_t>(executor)] = {true, false, now + busy, nullptr};
 }
 
-void Scheduler::Finished(int executor) {
+void Scheduler::Finished(int executor, Duration answering) {
   Executor& self = executors_[static_cast<size_t>(executor)];
   self.busy = false;
   LaneState* const lane = std::exchange(self.lane, nullptr);
   if (lane == nullptr) return;
+  lane->answering += (answering - lane->answering) / kAnsweringShare;
   --lane->running;
   EraseIfDone(*lane);
 }

@@ -9,8 +9,8 @@
 //  - among the rows of one model and shape, RowQueue's order;
 //  - how many together, CostTable's choice.
 // Refused at once: what finds the queue full, and what would miss its deadline behind those before
-// it. A full queue makes room for a client with less waiting than another, or for a higher
-// priority.
+// it. Dropped: what would miss it were its run to begin now. A full queue makes room for a client
+// with less waiting than another, or for a higher priority.
 //
 // Thread-safety: none; Executors calls it under its mutex. Ownership: holds each request from
 // Push() until Next() or a Dropped hands it on. Borrows lanes, for as long as their rows are here.
@@ -59,11 +59,11 @@ class Scheduler {
   // at NextHoldEnd().
   Batch Next(int executor, Instant now, Dropped& dropped);
 
-  // `executor` has ended what Next() gave it.
-  void Finished(int executor);
+  // `executor` has ended what Next() gave it, and answered it, which took `answering`.
+  void Finished(int executor, Duration answering = Duration(0));
 
-  // `executor` does something else, for nobody knows how long, until Finished().
-  void SetBusy(int executor, Instant now);
+  // `executor` does something else, for about `busy`, until Finished(). 0: nobody knows.
+  void SetBusy(int executor, Instant now, Duration busy = Duration(0));
 
   // Takes out what has expired or was cancelled meanwhile. Call by NextSweepTime().
   void Sweep(Instant now, Dropped& dropped);
@@ -86,6 +86,8 @@ class Scheduler {
     int rows = 0;
     int running = 0;                  // Executors.
     Instant served = Instant::min();  // When any of its classes last had a turn.
+    Duration answering{0};            // Of a run's rows, on average.
+    bool tries = false;               // Runs a row though it seems hopeless.
     std::map<ShapeClass, ClassState> classes;
     std::unordered_map<uint64_t, int> rows_of;  // By client; none is 0.
   };
@@ -104,20 +106,26 @@ class Scheduler {
     bool held = false;                // Company was waited for.
   };
 
+  // Cancelled rows are found this soon; a deadline is met to the moment.
+  static constexpr Duration kSweepEvery = std::chrono::milliseconds(20);
+  static constexpr int kTryEvery = 16;  // Times that all seems too late.
+
   LaneState& StateOf(Lane& lane);
   void EraseIfDone(LaneState& lane);
-  Duration TimeAhead(const LaneState& lane, const ShapeClass& shape, const Request& request,
-                     Instant now) const;
+  std::vector<Duration> FreeIn(const LaneState& lane, Instant now) const;
+  Duration TurnsOfOthers(const LaneState& lane, const ShapeClass& shape, int turns) const;
+  Duration AnsweredIn(const LaneState& lane, const ShapeClass& shape, const Request& request,
+                      Instant now) const;
   static bool Tries(LaneState& lane);
-  Duration BusyTime(Instant now) const;
-  bool AnyIdle() const;
   bool MakeRoom(LaneState& lane, const Request& newcomer, Dropped& dropped);
   void SweepClass(LaneState& lane, ClassState& state, Instant now, Dropped& dropped);
   void SweepLane(LaneState& lane, Instant now, Dropped& dropped);
   Candidate Consider(LaneState& lane, const ShapeClass& shape, ClassState& state, Instant now);
   Candidate MostUrgent(Instant now, Dropped& dropped);
   static int BucketFor(const Candidate& chosen, Instant now);
-  int DropHopeless(const Candidate& chosen, Instant now, Dropped& dropped);
+  void DropHopeless(LaneState& lane, Instant now, Dropped& dropped);
+  void DropHopeless(LaneState& lane, const ShapeClass& shape, RowQueue& queue, Instant now,
+                    Dropped& dropped);
   void Left(LaneState& lane, const Request& request);
 
   std::vector<Executor> executors_;

@@ -176,6 +176,54 @@ TEST(CostTableTest, AnUnknownShapeCostsWhatTheNearestDoes) {
   EXPECT_NEAR(Seconds(costs.Typical({12}, 1)), 0.001, 0.0001);
 }
 
+// 4000 numbers against a million.
+TEST(CostTableTest, TheNearestIsTheOneWithAsManyNumbers) {
+  CostTable costs(kBuckets);
+  Measure(costs, {1001, 1001}, FixedCost(milliseconds(100)));
+  Measure(costs, {60, 60}, FixedCost(milliseconds(1)));
+  EXPECT_LT(costs.Typical({2000, 2}, 1), milliseconds(2));
+}
+
+TEST(CostTableTest, OnlyTheVeryShapeCountsAsMeasured) {
+  CostTable costs(kBuckets);
+  costs.Add({8}, 1, milliseconds(1));
+  EXPECT_GT(costs.MeasuredMean({8}, 1), Duration(0));
+  EXPECT_EQ(costs.MeasuredMean({8}, 2), Duration(0));
+  EXPECT_EQ(costs.MeasuredMean({8192}, 1), Duration(0));
+}
+
+TEST(CostTableTest, TheFirstRunOfManyRowsIsOneRun) {
+  CostTable costs(kBuckets);
+  EXPECT_EQ(costs.FirstRun(kOne, 8).bucket, 0);
+  Measure(costs, kOne, Linear(milliseconds(10)));
+  EXPECT_EQ(costs.FirstRun(kOne, 100).bucket, 1);
+  EXPECT_NEAR(Seconds(costs.FirstRun(kOne, 100).careful), 0.010, 0.0005);
+  EXPECT_NEAR(Seconds(costs.CarefulRun(kOne, 4)), 0.040, 0.002);
+}
+
+// What one run took says little of the next.
+TEST(CostTableTest, CarefulLeavesRoomAfterOneRun) {
+  CostTable costs({1});
+  costs.Add(kOne, 1, milliseconds(80));
+  EXPECT_GE(costs.Careful(kOne, 1), milliseconds(95));
+}
+
+// 3 % are noise.
+TEST(CostTableTest, AGainThatIsNoiseIsNone) {
+  CostTable costs(kBuckets);
+  Measure(costs, kOne, {{1, microseconds(10'000)}, {2, microseconds(19'500)}});
+  EXPECT_EQ(costs.Choose(kOne, 2), 1);
+}
+
+// Else each look at what is old would lead to some hundred runs of it.
+TEST(CostTableTest, OneLuckyRunOfWhatIsOldChangesNothing) {
+  CostTable costs({1, 2});
+  Measure(costs, kOne, {{1, milliseconds(10)}, {2, milliseconds(20)}});
+  for (int i = 0; i < 300; ++i) costs.Add(kOne, 1, milliseconds(10));
+  costs.Add(kOne, 2, milliseconds(15));
+  EXPECT_EQ(costs.Choose(kOne, 2), 1);
+}
+
 TEST(CostTableTest, ForgetsTheShapeNotUsedForLongest) {
   CostTable costs({1});
   for (int64_t size = 1; size <= 3 * static_cast<int64_t>(CostTable::kClassesMax); ++size) {

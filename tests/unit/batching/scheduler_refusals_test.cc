@@ -1,4 +1,4 @@
-// Who is refused, who makes room, and what never runs.
+// A full queue, who makes room, and what never runs. What is too late: scheduler_admission_test.cc.
 #include <algorithm>
 #include <atomic>
 
@@ -157,103 +157,6 @@ TEST_F(SchedulerTest, TheCancelledTakeNoPlaceInAFullQueue) {
   EXPECT_EQ(dropped_[0].why.code(), absl::StatusCode::kCancelled);
 }
 
-// --- Too late ---
-
-TEST_F(SchedulerTest, RefusesWhatHasExpiredAlready) {
-  Lane& lane = NewLane(FixedCost());
-  EXPECT_EQ(Push(lane, {.deadline_in = Duration(0)}), nullptr);
-  ExpectRefused(Refusal::kDeadline, kExceeded);
-}
-
-struct Admission {
-  const char* why;
-  int ahead;  // Rows that wait, 10 ms each, behind a run of 10 ms.
-  int deadline_ms;
-  Priority priority;
-  bool admitted;
-};
-
-class AdmissionTest : public SchedulerTest, public ::testing::WithParamInterface<Admission> {};
-
-TEST_P(AdmissionTest, DependsOnTheQueueAhead) {
-  Lane& lane = NewLane(Linear());
-  Occupy(lane);
-  PushMany(lane, GetParam().ahead);
-  RowKind kind;
-  kind.deadline_in = milliseconds(GetParam().deadline_ms);
-  kind.priority = GetParam().priority;
-  EXPECT_EQ(Push(lane, kind) != nullptr, GetParam().admitted) << GetParam().why << refused_;
-  if (!GetParam().admitted) ExpectRefused(Refusal::kTooLate, kExhausted);
-  EXPECT_EQ(scheduler_->RowsWaiting(lane), GetParam().ahead + (GetParam().admitted ? 1 : 0));
-}
-
-INSTANTIATE_TEST_SUITE_P(
-    Scheduler, AdmissionTest,
-    ::testing::Values(Admission{"70 ms in 30", 5, 30, Priority::kNormal, false},
-                      Admission{"70 ms in 60", 5, 60, Priority::kNormal, false},
-                      Admission{"70 ms in 110", 5, 110, Priority::kNormal, true},
-                      Admission{"goes before the five", 5, 40, Priority::kHigh, true},
-                      Admission{"goes behind the five", 5, 40, Priority::kLow, false},
-                      Admission{"nobody ahead but the run", 0, 40, Priority::kNormal, true},
-                      Admission{"no time even alone", 0, 12, Priority::kNormal, false}));
-
-TEST_F(SchedulerTest, BatchesShortenTheQueueAhead) {
-  Lane& lane = NewLane(FixedCost());
-  Occupy(lane);
-  PushMany(lane, 7);
-  EXPECT_NE(Push(lane, {.deadline_in = 3 * kRun}), nullptr) << refused_;  // Rides with the seven.
-}
-
-TEST_F(SchedulerTest, MoreExecutorsShortenTheQueueAhead) {
-  scheduler_ = std::make_unique<Scheduler>(4);
-  Lane& lane = NewLane(Linear());
-  for (int executor = 0; executor < 4; ++executor) Occupy(lane, executor);
-  PushMany(lane, 8);  // 30 ms on four executors, 90 on one.
-  EXPECT_NE(Push(lane, {.deadline_in = milliseconds(60)}), nullptr) << refused_;
-}
-
-TEST_F(SchedulerTest, NothingIsTooLateBeforeAnythingIsMeasured) {
-  Lane& lane = NewLane({});
-  Occupy(lane);
-  PushMany(lane, 100);
-  EXPECT_NE(Push(lane, {.deadline_in = milliseconds(1)}), nullptr) << refused_;
-}
-
-// One bad measurement, and every request would be refused for ever, unmeasured.
-TEST_F(SchedulerTest, AStaleEstimateNeverLocksAModelOut) {
-  Lane& lane = NewLane({{1, seconds(10)}}, LaneOptions{});
-  int ran = 0;
-  for (int i = 0; i < 200; ++i) {
-    now_ += milliseconds(50);
-    Push(lane, {.deadline_in = milliseconds(40)});
-    if (Next().empty()) continue;
-    ++ran;
-    now_ += kRun;
-    lane.costs.Add({3}, 1, kRun);
-    scheduler_->Finished(0);
-  }
-  EXPECT_GE(ran, 100);
-}
-
-// The same while other models keep the executor busy.
-TEST_F(SchedulerTest, AStaleEstimateLocksNoModelOutOfABusyMachine) {
-  Lane& stale = NewLane({{1, seconds(10)}}, LaneOptions{});
-  Lane& other = NewLane({{1, kRun}}, LaneOptions{});
-  Occupy(other);
-  int ran = 0;
-  for (int i = 0; i < 4000; ++i) {
-    if (i == 3000) ran = 0;
-    if (scheduler_->RowsWaiting(other) == 0) Push(other);
-    Push(stale, {.deadline_in = milliseconds(40)});
-    if (FinishedAndNext().empty()) continue;
-    if (batch_.lane == &stale) {
-      ++ran;
-      stale.costs.Add({3}, 1, kRun);
-    }
-  }
-  EXPECT_GE(ran, 300);  // Of the last thousand: every second run is another's.
-}
-
 // --- What never runs ---
 
 TEST_F(SchedulerTest, WhatExpiredInTheQueueNeverRuns) {
@@ -301,6 +204,33 @@ TEST_F(SchedulerTest, WhatCanNoLongerMakeItDoesNotRun) {
   ASSERT_EQ(dropped_.size(), 1u);
   EXPECT_EQ(dropped_[0].request.get(), hopeless);
   EXPECT_TRUE(RefusalIn(dropped_[0].why).has_value());
+}
+
+// Else it would be the most urgent.
+TEST_F(SchedulerTest, AHopelessModelTakesNoTurn) {
+  Lane& lane = NewLane(Linear());
+  Lane& other = NewLane(Linear());
+  Occupy(other);
+  const Request* hopeless = Push(lane, {.deadline_in = 5 * kRun});
+  const Request* row = Push(other, {.deadline_in = 10 * kRun});
+  EXPECT_THAT(FinishedAndNext(5 * kRun - milliseconds(1)), ElementsAre(row));
+  ExpectDropped(hopeless, Refusal::kDeadline, kExceeded);
+}
+
+// A wrong measurement heals also where rows are admitted and then seem hopeless.
+TEST_F(SchedulerTest, WhenAllAreHopelessOneIsTriedNowAndThen) {
+  Lane& lane = NewLane(Linear());
+  int ran = 0;
+  for (int i = 0; i < 64; ++i) {
+    scheduler_->SetBusy(0, now_);
+    PushMany(lane, 3, {.deadline_in = 10 * kRun});
+    const auto rows = FinishedAndNext(10 * kRun - milliseconds(5));
+    ASSERT_LE(rows.size(), 1u);
+    ran += static_cast<int>(rows.size());
+    scheduler_->Finished(0);
+    ASSERT_EQ(scheduler_->rows_waiting(), 0);
+  }
+  EXPECT_EQ(ran, 4);
 }
 
 // --- Sweeping ---

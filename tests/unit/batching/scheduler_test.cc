@@ -225,7 +225,7 @@ TEST_F(SchedulerTest, AnUrgentNewcomerEndsTheWaitForCompany) {
   Push(lane);
   EXPECT_THAT(Next(), IsEmpty());
   now_ += milliseconds(1);
-  Push(lane, {.deadline_in = kRun + kRun / 5});
+  Push(lane, {.deadline_in = kRun + kRun / 2});
   now_ = std::min(now_ + kRun / 5, scheduler_->NextHoldEnd());
   if (Next().empty()) {
     ASSERT_LE(scheduler_->NextHoldEnd(), now_ + kRun / 5);
@@ -268,7 +268,7 @@ TEST_F(SchedulerTest, ABusyExecutorHasNotWaitedForCompany) {
 
 TEST_F(SchedulerTest, ADeadlineThatLeavesNoTimeToWaitIsNoDelay) {
   Lane& lane = NewLane(FixedCost(), WithDelay(milliseconds(50)));
-  const Request* row = Push(lane, {.deadline_in = kRun + milliseconds(1)});
+  const Request* row = Push(lane, {.deadline_in = kRun + milliseconds(2)});
   EXPECT_THAT(Next(), ElementsAre(row));
   EXPECT_EQ(batch_.reason, Dispatch::kIdle);
 }
@@ -298,13 +298,13 @@ TEST_F(SchedulerTest, TheEarlierDeadlineGoesFirst) {
   EXPECT_THAT(FinishedAndNext(), ElementsAre(urgent));
 }
 
-// 40 ms until it must begin, against 20.
+// 48 ms until it must begin, against 33.
 TEST_F(SchedulerTest, TheLeastSlackGoesFirstNotTheEarliestDeadline) {
   Lane& quick = NewLane({{1, kRun}});
   Lane& slow = NewLane({{1, 8 * kRun}});
   Occupy(quick);
   Push(quick, {.deadline_in = milliseconds(60)});
-  const Request* urgent = Push(slow, {.deadline_in = milliseconds(110)});
+  const Request* urgent = Push(slow, {.deadline_in = milliseconds(115)});
   EXPECT_THAT(FinishedAndNext(), ElementsAre(urgent));
 }
 
