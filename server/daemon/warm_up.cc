@@ -19,7 +19,7 @@ constexpr Duration kNoise = std::chrono::microseconds(100);
 constexpr int kBatchRuns = 4;  // Of each length and number of rows; the first is not counted.
 // A longer run keeps the executor from the requests of other models for too long.
 constexpr Duration kUnaskedRunMax = std::chrono::milliseconds(250);
-constexpr double kWorthIt = 0.97;  // Of the time per row.
+constexpr double kWorthIt = 0.96;  // Of the time per row; less is noise.
 
 Duration Median(std::vector<Duration> times) {
   std::sort(times.begin(), times.end());
@@ -166,24 +166,30 @@ class WarmUpOfOne {
     return CheckSameAnswer(Joined(std::move(first_alone), second_alone), joined);
   }
 
-  // Doubles the rows for as long as that is asked for, or pays.
+  // Doubles the rows for as long as that is asked for, or pays. What did not pay does not stay.
   absl::Status Grow(int64_t length) {
     int bucket = 1;
-    int in_vain = 0;
+    size_t in_vain = 0;
+    double least_per_row = costs_.empty() ? 0 : Seconds(costs_.back().time);
     while (bucket < rows_max_ && !costs_.empty()) {
       const Measured& last = costs_.back();
       if (last.time * 2 > run_max_ || (config_.rows_per_batch_max == 0 && in_vain == 2)) break;
-      const double per_row = Seconds(last.time) / last.bucket;
       bucket = std::min(bucket * 2, rows_max_);
       const size_t before = costs_.size();
       TORCHD_RETURN_IF_ERROR(Measure(length, bucket));
       if (costs_.size() == before) break;  // No time is left.
       buckets_.push_back(bucket);
-      const bool pays = Seconds(costs_.back().time) / bucket < kWorthIt * per_row;
+      const double per_row = Seconds(costs_.back().time) / bucket;
+      const bool pays = per_row < kWorthIt * least_per_row;
+      if (pays) least_per_row = per_row;
       in_vain = pays ? 0 : in_vain + 1;
     }
+    if (config_.rows_per_batch_max == 0) {
+      buckets_.resize(buckets_.size() - in_vain);
+      costs_.resize(costs_.size() - in_vain);
+      return absl::OkStatus();
+    }
     // What was asked for goes, measured or not.
-    if (config_.rows_per_batch_max == 0) return absl::OkStatus();
     while (buckets_.back() < rows_max_) {
       buckets_.push_back(std::min(buckets_.back() * 2, rows_max_));
     }

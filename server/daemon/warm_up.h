@@ -31,8 +31,8 @@ bool TimesSettled(absl::Span<const Duration> times);
 
 // One run at a time so that requests pass in between, with TrialRow(). One row: options.runs, then
 // until times settle, for at most kSettlingMax (a busy machine never settles). Then the model's
-// lengths, and numbers of rows: as many as its configuration says, else for as long as more rows
-// in a run are worth their time. A model that does not take several rows, or answers a row
+// lengths, and numbers of rows: as many as its configuration says, else as many as are worth their
+// time: the most that make rows cheaper. A model that does not take several rows, or answers a row
 // otherwise in company, runs them one by one.
 // The first error ends it; UNAVAILABLE: no executor has time.
 inline constexpr Duration kSettlingMax = std::chrono::seconds(3);

@@ -1,6 +1,7 @@
 #include "server/daemon/warm_up.h"
 
 #include <algorithm>
+#include <map>
 #include <set>
 #include <string>
 #include <thread>
@@ -115,6 +116,56 @@ TEST(WarmUpTest, EndsAtItsLimitWhereTimesDoNotSettle) {
                                           seconds(1), seconds(2), seconds(1), seconds(2)};
   EXPECT_EQ(ScriptedModel(clock, restless).RunsOf(1), 3);  // The limit counts from the least run.
   EXPECT_EQ(ScriptedModel(clock, restless).RunsOf(3), 5);
+}
+
+// Of a model that takes so long by the rows of a run.
+std::vector<int> BucketsOf(const std::map<int, Duration>& takes, const ModelConfig& config) {
+  ManualClock clock;
+  class Timed final : public Model {
+   public:
+    Timed(ManualClock& clock, const std::map<int, Duration>& takes)
+        : clock_(clock), takes_(takes) {}
+    const ModelSignature& signature() const override { return echo_.signature(); }
+    absl::Status Run(absl::Span<const RowInputs* const> rows,
+                     std::vector<Tensor>& outputs) override {
+      clock_.Advance(takes_.at(static_cast<int>(rows.size())));
+      return echo_.Run(rows, outputs);
+    }
+
+   private:
+    ManualClock& clock_;
+    const std::map<int, Duration>& takes_;
+    FakeModel echo_;
+  } model(clock, takes);
+  WarmUpOptions options = Runs(3);
+  options.rows_per_batch_max = 8;
+  Executors executors({}, clock);
+  const auto lane = WarmUp(model, config, options, executors, clock);
+  if (!lane.ok()) return {};
+  for (const CostTable::Cost& cost : (*lane)->costs.Costs()) {
+    EXPECT_THAT((*lane)->options.buckets, ::testing::Contains(cost.bucket));
+  }
+  return (*lane)->options.buckets;
+}
+
+TEST(WarmUpTest, NumbersOfRowsThatDoNotPayDoNotStay) {
+  const std::map<int, Duration> linear = {
+      {1, milliseconds(10)}, {2, milliseconds(20)}, {4, milliseconds(40)}, {8, milliseconds(80)}};
+  const std::map<int, Duration> noise = {
+      {1, milliseconds(100)}, {2, milliseconds(194)}, {4, milliseconds(386)}};
+  const std::map<int, Duration> pays_late = {
+      {1, milliseconds(10)}, {2, milliseconds(20)}, {4, milliseconds(32)}, {8, milliseconds(64)}};
+  EXPECT_THAT(BucketsOf(linear, {}), ElementsAre(1));
+  EXPECT_THAT(BucketsOf(noise, {}), ElementsAre(1));
+  EXPECT_THAT(BucketsOf(pays_late, {}), ElementsAre(1, 2, 4));
+}
+
+TEST(WarmUpTest, NumbersOfRowsThatWereAskedForStay) {
+  const std::map<int, Duration> linear = {
+      {1, milliseconds(10)}, {2, milliseconds(20)}, {4, milliseconds(40)}};
+  ModelConfig config;
+  config.rows_per_batch_max = 4;
+  EXPECT_THAT(BucketsOf(linear, config), ElementsAre(1, 2, 4));
 }
 
 TEST(WarmUpTest, ModelThatTakesOneRowRunsThemOneByOne) {
