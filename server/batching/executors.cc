@@ -1,6 +1,7 @@
 #include "server/batching/executors.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -42,6 +43,7 @@ Executors::Executors(Options options, const Clock& clock)
     absl::MutexLock lock(&mutex_);
     rounds_.resize(static_cast<size_t>(options_.threads));
     states_.resize(static_cast<size_t>(options_.threads), State::kBusy);
+    rows_first_until_.resize(static_cast<size_t>(options_.threads), Instant::min());
   }
   for (int i = 0; i < options_.threads; ++i) {
     threads_.emplace_back([this, i] { Serve(i); });
@@ -64,11 +66,15 @@ absl::Status Executors::Submit(std::unique_ptr<Request>&& request) {
   Work work;
   absl::Status pushed;
   int lent = -1;
+  const Lane& lane = *request->lane;
+  // A guest would hold up what follows.
+  const bool may_lend = options_.prepare_guest && request->alone;
+  const ShapeClass shape =
+      may_lend ? ShapeClassOf(lane.model.signature(), request->inputs) : ShapeClass();
   {
     absl::MutexLock lock(&mutex_);
-    const Lane& lane = *request->lane;
     pushed = scheduler_.Push(std::move(request), clock_.Now(), work.dropped);
-    if (pushed.ok()) lent = Borrow(lane);
+    if (pushed.ok() && may_lend) lent = Borrow(lane, shape);
     if (lent >= 0) {
       work.batch = scheduler_.Next(lent, clock_.Now(), work.dropped);
     } else if (idle_ > 0) {
@@ -85,9 +91,9 @@ absl::Status Executors::Submit(std::unique_ptr<Request>&& request) {
   return pushed;
 }
 
-int Executors::Borrow(const Lane& lane) {
-  if (!options_.prepare_guest || idle_ == 0 || scheduler_.rows_waiting() > 1) return -1;
-  const Duration run = lane.costs.Typical({}, 1);
+int Executors::Borrow(const Lane& lane, const ShapeClass& shape) {
+  if (idle_ == 0 || scheduler_.rows_waiting() > 1) return -1;
+  const Duration run = lane.costs.MeasuredMean(shape, lane.options.buckets.front());
   if (run == Duration(0) || run > kGuestRunMax) return -1;
   const auto idle = std::find(states_.begin(), states_.end(), State::kIdle);
   *idle = State::kLent;
@@ -100,11 +106,12 @@ void Executors::RunAsGuest(int self, Work work) {
   if (!std::exchange(prepared, true)) options_.prepare_guest();
   std::atomic<Instant>& running_since = running_since_[static_cast<size_t>(self)];
   running_since = clock_.Now();
+  Instant ended = clock_.Now();
+  if (!work.batch.rows.empty()) ended = Run(work.batch);
   Answer(work.dropped);
-  if (!work.batch.rows.empty()) Run(work.batch);
   running_since = kNever;
   absl::MutexLock lock(&mutex_);
-  scheduler_.Finished(self);
+  scheduler_.Finished(self, clock_.Now() - ended);
   states_[static_cast<size_t>(self)] = State::kIdle;  // Its thread waits, as before.
   ++idle_;
   const bool wanted =
@@ -131,8 +138,13 @@ int Executors::RunOnEach(const std::function<void()>& task, Duration wait_max) {
   return round.done;
 }
 
-void Executors::End(Round& round) {
+void Executors::RunRound(int self, Round& round) {
+  const Instant began = clock_.Now();
+  round.task();
   absl::MutexLock lock(&mutex_);
+  const Instant ended = clock_.Now();
+  round_took_ = ended - began;
+  rows_first_until_[static_cast<size_t>(self)] = ended + round_took_;
   --round.running;
   ++round.done;
   if (round.over()) round_over_.SignalAll();
@@ -170,24 +182,31 @@ void Executors::WaitForWork(int self) {
   --idle_;
 }
 
-Executors::Work Executors::Take(int self) {
+Executors::Work Executors::TakeRound(int self) {
+  Work work;
+  auto& rounds = rounds_[static_cast<size_t>(self)];
+  work.round = rounds.front();
+  rounds.pop_front();
+  --work.round->waiting;
+  ++work.round->running;
+  scheduler_.SetBusy(self, clock_.Now(), round_took_);
+  return work;
+}
+
+Executors::Work Executors::Take(int self, Duration answering) {
   Work work;
   absl::MutexLock lock(&mutex_);
-  auto& rounds = rounds_[static_cast<size_t>(self)];
-  scheduler_.Finished(self);
+  const auto& rounds = rounds_[static_cast<size_t>(self)];
+  scheduler_.Finished(self, answering);
   while (true) {
-    if (!rounds.empty()) {
-      work.round = rounds.front();
-      rounds.pop_front();
-      --work.round->waiting;
-      ++work.round->running;
-      scheduler_.SetBusy(self, clock_.Now());
-      return work;
-    }
-    work.batch = scheduler_.Next(self, clock_.Now(), work.dropped);
+    const Instant now = clock_.Now();
+    const bool rows_first = now < rows_first_until_[static_cast<size_t>(self)];
+    if (!rounds.empty() && !rows_first) return TakeRound(self);
+    work.batch = scheduler_.Next(self, now, work.dropped);
     // Whoever waits on, for a turn or for company, may expire meanwhile.
     if (scheduler_.rows_waiting() > 0) WakeSweeper();
     if (!work.batch.rows.empty() || !work.dropped.empty()) return work;
+    if (!rounds.empty()) return TakeRound(self);
     if (stopping_ && scheduler_.rows_waiting() == 0) {
       work_or_stop_.SignalAll();  // The others may wait for what this one ran.
       work.end = true;
@@ -201,17 +220,21 @@ void Executors::Serve(int self) {
   NameThisThread(absl::StrCat("exec-", options_.device, "-", self));
   options_.prepare_thread();
   std::atomic<Instant>& running_since = running_since_[static_cast<size_t>(self)];
+  Duration answering{0};
   while (true) {
-    Work work = Take(self);
+    Work work = Take(self, answering);
     if (work.end) return;
-    if (work.round != nullptr || !work.batch.rows.empty()) running_since = clock_.Now();
-    if (work.round != nullptr) {
-      work.round->task();
-      End(*work.round);
+    Instant ended = clock_.Now();
+    if (work.round != nullptr || !work.batch.rows.empty()) running_since = ended;
+    if (work.round != nullptr) RunRound(self, *work.round);
+    if (work.batch.rows.empty()) {
+      Answer(work.dropped);
+    } else {
+      HandOver(work.dropped);
+      ended = Run(work.batch);
     }
-    Answer(work.dropped);
-    if (!work.batch.rows.empty()) Run(work.batch);
     running_since = kNever;
+    answering = clock_.Now() - ended;
   }
 }
 
@@ -236,10 +259,13 @@ void Executors::Sweep() {
     Dropped dropped;
     {
       absl::MutexLock lock(&mutex_);
-      if (stopping_) return;
+      dropped.swap(to_answer_);
+      if (stopping_ && dropped.empty()) return;
       const Instant now = clock_.Now();
       const Instant due = scheduler_.NextSweepTime();
-      if (due <= now) {
+      if (!dropped.empty() || stopping_) {
+        sweeper_wakes_ = Instant::min();
+      } else if (due <= now) {
         scheduler_.Sweep(now, dropped);
       } else {
         sweeper_wakes_ = due;
@@ -260,7 +286,7 @@ absl::Status Executors::RunRows(Lane& lane, const std::vector<const RowInputs*>&
   return ran;
 }
 
-void Executors::Run(Batch& batch) {
+Instant Executors::Run(Batch& batch) {
   const size_t count = batch.rows.size();
   std::vector<const RowInputs*> rows;
   rows.reserve(static_cast<size_t>(batch.bucket));
@@ -275,44 +301,56 @@ void Executors::Run(Batch& batch) {
   rows_running_.fetch_sub(times.batch_rows, std::memory_order_relaxed);
   rows_run_.fetch_add(times.batch_rows, std::memory_order_relaxed);
   if (ran.ok()) batch.lane->costs.Add(batch.shape, batch.bucket, times.finished - times.started);
-  if (!ran.ok() && count > 1) return RunOneByOne(batch);
+  if (!ran.ok() && count > 1) {
+    RunOneByOne(batch);
+    return times.finished;
+  }
   for (size_t row = 0; row < count; ++row) {
     Request& request = *batch.rows[row];
     times.admitted = request.admitted;
     times.leads = row == 0;
     request.done(ran, ran.ok() ? RowOf(outputs, row) : std::vector<TensorView>(), times);
   }
+  return times.finished;
 }
 
 // One row's fault must not cost the others their answers.
 void Executors::RunOneByOne(Batch& batch) {
-  Dropped late;
   const auto bucket = static_cast<size_t>(batch.lane->options.buckets.front());
-  for (auto& request : batch.rows) {
-    if (IsCancelled(*request)) {
-      late.push_back({std::move(request),
-                      absl::CancelledError("the caller cancelled before the row ran by itself")});
-      continue;
+  for (size_t next = 0; next < batch.rows.size(); ++next) {
+    Dropped gone;
+    const Instant now = clock_.Now();
+    for (size_t i = next; i < batch.rows.size(); ++i) {
+      absl::Status why = batch.rows[i] == nullptr ? absl::OkStatus() : WhyGone(*batch.rows[i], now);
+      if (!why.ok()) gone.push_back({std::move(batch.rows[i]), std::move(why)});
     }
-    if (request->deadline <= clock_.Now()) {
-      late.push_back({std::move(request),
-                      Refused(Refusal::kDeadline,
-                              absl::DeadlineExceededError(
-                                  "the deadline passed while the rows of a failed run were run "
-                                  "one by one"))});
-      continue;
-    }
+    HandOver(gone);
+    if (batch.rows[next] == nullptr) continue;
+    Request& request = *batch.rows[next];
     RunTimes times;
-    times.admitted = request->admitted;
+    times.admitted = request.admitted;
     times.batch_rows = 1;
     times.reason = Dispatch::kRetry;
     times.leads = true;
     std::vector<Tensor> outputs;
-    const std::vector<const RowInputs*> rows(bucket, &request->inputs);
+    const std::vector<const RowInputs*> rows(bucket, &request.inputs);
     const absl::Status ran = RunRows(*batch.lane, rows, times, outputs);
-    request->done(ran, ran.ok() ? RowOf(outputs, 0) : std::vector<TensorView>(), times);
+    request.done(ran, ran.ok() ? RowOf(outputs, 0) : std::vector<TensorView>(), times);
+    batch.rows[next] = nullptr;
   }
-  Answer(late);
+}
+
+void Executors::HandOver(Dropped& dropped) {
+  if (dropped.empty()) return;
+  {
+    absl::MutexLock lock(&mutex_);
+    if (!stopping_) {
+      std::move(dropped.begin(), dropped.end(), std::back_inserter(to_answer_));
+      dropped.clear();
+      sweep_or_stop_.Signal();
+    }
+  }
+  Answer(dropped);
 }
 
 void Executors::Answer(Dropped& dropped) const {

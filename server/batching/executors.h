@@ -46,8 +46,9 @@ class Executors {
   absl::Status Submit(std::unique_ptr<Request>&& request) ABSL_LOCKS_EXCLUDED(mutex_);
 
   // Runs `task` once on each executor's thread, between requests, and returns when all have:
-  // warming up. Leaves out those whose present run takes longer than `wait_max`. Returns how many
-  // ran it. Must not be called on an executor's thread.
+  // warming up. What waits then has an executor for as long as its last task took. Leaves out those
+  // whose present run takes longer than `wait_max`. Returns how many ran it. Must not be called on
+  // an executor's thread.
   int RunOnEach(const std::function<void()>& task, Duration wait_max = std::chrono::hours(24))
       ABSL_LOCKS_EXCLUDED(mutex_);
 
@@ -78,21 +79,26 @@ class Executors {
   };
 
   // The executor whose place the caller takes; -1: none.
-  int Borrow(const Lane& lane) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  int Borrow(const Lane& lane, const ShapeClass& shape) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void RunAsGuest(int self, Work work) ABSL_LOCKS_EXCLUDED(mutex_);
   void Serve(int self) ABSL_LOCKS_EXCLUDED(mutex_);
-  Work Take(int self) ABSL_LOCKS_EXCLUDED(mutex_);
-  void End(Round& round) ABSL_LOCKS_EXCLUDED(mutex_);
+  // `answering`: what this one's last run took beyond itself.
+  Work Take(int self, Duration answering) ABSL_LOCKS_EXCLUDED(mutex_);
+  Work TakeRound(int self) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void RunRound(int self, Round& round) ABSL_LOCKS_EXCLUDED(mutex_);
   void WaitForWork(int self) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void WakeExecutor() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void WakeSweeper() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Sweep() ABSL_LOCKS_EXCLUDED(mutex_);
 
-  void Run(Batch& batch);
+  // When the run itself ended.
+  Instant Run(Batch& batch);
   void RunOneByOne(Batch& batch);
   absl::Status RunRows(Lane& lane, const std::vector<const RowInputs*>& rows, RunTimes& times,
                        std::vector<Tensor>& outputs);
   void Answer(Dropped& dropped) const;
+  // Has the sweeper answer them: an executor has better things to do.
+  void HandOver(Dropped& dropped) ABSL_LOCKS_EXCLUDED(mutex_);
 
   const Options options_;
   const Clock& clock_;
@@ -110,6 +116,10 @@ class Executors {
   enum class State { kBusy, kIdle, kLent };  // kLent: a guest runs in its place.
   std::vector<State> states_ ABSL_GUARDED_BY(mutex_);
   int idle_ ABSL_GUARDED_BY(mutex_) = 0;  // Of the states.
+  // Per executor: rows go before tasks until then.
+  std::vector<Instant> rows_first_until_ ABSL_GUARDED_BY(mutex_);
+  Duration round_took_ ABSL_GUARDED_BY(mutex_){0};  // The last task, wherever it ran.
+  Dropped to_answer_ ABSL_GUARDED_BY(mutex_);       // By the sweeper.
   Instant sweeper_wakes_ ABSL_GUARDED_BY(mutex_) = kNever;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   std::vector<std::thread> threads_;

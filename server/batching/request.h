@@ -36,6 +36,7 @@ struct Request {
   Instant deadline = kNever;
   Priority priority = Priority::kNormal;
   uint64_t client = 0;  // Requests of one client wait for each other before others wait for them.
+  bool alone = true;    // Nothing else of its call is to be submitted.
   // Set by whoever made the request, from any thread; a request still waiting is then dropped.
   const std::atomic<bool>* cancelled = nullptr;
 

@@ -14,20 +14,19 @@ constexpr Duration kPatience = std::chrono::milliseconds(500);
 constexpr Duration kWakeLate = std::chrono::milliseconds(1);
 constexpr int kAnsweringShare = 8;  // Of the latest run in the average.
 
-bool IsGone(const Request& request, Instant now) {
-  return request.deadline <= now || IsCancelled(request);
-}
+}  // namespace
 
-// gRPC cancels what is past its deadline: that is still the deadline's doing.
 absl::Status WhyGone(const Request& request, Instant now) {
-  if (request.deadline > now) {
+  // gRPC cancels what is past its deadline: that is still the deadline's doing.
+  if (request.deadline <= now) {
+    return Refused(Refusal::kDeadline,
+                   absl::DeadlineExceededError("the deadline passed while the request queued"));
+  }
+  if (IsCancelled(request)) {
     return absl::CancelledError("the caller cancelled while the request queued");
   }
-  return Refused(Refusal::kDeadline,
-                 absl::DeadlineExceededError("the deadline passed while the request queued"));
+  return absl::OkStatus();
 }
-
-}  // namespace
 
 Scheduler::LaneState& Scheduler::StateOf(Lane& lane) {
   for (const auto& state : lanes_) {
@@ -59,7 +58,8 @@ void Scheduler::Left(LaneState& lane, const Request& request) {
 }
 
 void Scheduler::SweepClass(LaneState& lane, ClassState& state, Instant now, Dropped& dropped) {
-  for (auto& request : state.queue.Remove([now](const Request& row) { return IsGone(row, now); })) {
+  for (auto& request : state.queue.Remove(
+           [now](const Request& row) { return row.deadline <= now || IsCancelled(row); })) {
     Left(lane, *request);
     absl::Status why = WhyGone(*request, now);
     dropped.push_back({std::move(request), std::move(why)});

@@ -38,6 +38,9 @@ struct DroppedRequest {
 };
 using Dropped = std::vector<DroppedRequest>;
 
+// OK: it may still run.
+absl::Status WhyGone(const Request& request, Instant now);
+
 // One run.
 struct Batch {
   Lane* lane = nullptr;
