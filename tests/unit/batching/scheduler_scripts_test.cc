@@ -28,6 +28,9 @@ ScriptWorld::Fates Replay(uint64_t scripts, const MakeScript& make) {
     all.dropped += world.fates().dropped;
     all.runs += world.fates().runs;
     all.held += world.fates().held;
+    all.with_deadline += world.fates().with_deadline;
+    all.late += world.fates().late;
+    all.tried += world.fates().tried;
   }
   return all;
 }
@@ -40,6 +43,9 @@ TEST(SchedulerScriptsTest, AnyArrivalsKeepTheRules) {
   EXPECT_GT(fates.refused, static_cast<int64_t>(kScripts));
   EXPECT_GT(fates.dropped, static_cast<int64_t>(kScripts));
   EXPECT_GT(fates.held, static_cast<int64_t>(kScripts) / 2);
+  EXPECT_GT(fates.with_deadline, static_cast<int64_t>(kScripts));
+  EXPECT_LE(fates.late, fates.with_deadline / 1000);
+  EXPECT_LE(fates.tried, fates.with_deadline / 50);
 }
 
 TEST(SchedulerScriptsTest, AnAdmittedRowWaitsNoLongerThanTwoRuns) {

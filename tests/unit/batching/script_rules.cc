@@ -37,10 +37,41 @@ void ScriptWorld::CheckRefusal(const Row& row, const absl::Status& why) {
       return;
     case Refusal::kTooLate:
       if (row.deadline == kNever) Fail("refused as too late without a deadline");
+      if (MeasuredAll() && CouldBeInTime(row)) Fail("refused as too late, and would not be");
       return;
     default:
       return Fail("refused with an odd reason");
   }
+}
+
+bool ScriptWorld::MeasuredAll() const {
+  return std::all_of(script_.lanes.begin(), script_.lanes.end(),
+                     [](const ScriptLane& lane) { return lane.measured_percent == 100; });
+}
+
+// Even if all that waits went first, one by one, and each run were the longest of its kind; with
+// what a scheduler may add that knows only the mean of two runs, and the time it has to spare.
+bool ScriptWorld::CouldBeInTime(const Row& row) const {
+  const auto longest = [&](const Row& of) {
+    const ScriptRow& script = *of.script;
+    const auto& took = script_.lanes[static_cast<size_t>(script.lane)].took;
+    const auto& times = took[static_cast<size_t>(script.size) - 1];
+    return Duration(*std::max_element(times.begin(), times.end()));
+  };
+  const int limit = lanes_[static_cast<size_t>(row.script->lane)].options.executors_max;
+  Duration busy{0};
+  for (const Executor& executor : executors_) {
+    if (!executor.busy) continue;
+    if (executor.lane < 0) return false;  // Nobody knows how long.
+    busy = std::max(busy, executor.until - now_);
+  }
+  Duration queued{0};
+  for (const Row* other : waiting_) queued += longest(*other);
+  const int64_t executors = limit > 0 ? limit : script_.executors;
+  // The shares of a run that none of the executors takes alone.
+  const Duration bound = (busy + queued / executors) * 5 / 4 + 2 * longest(row);
+  const Duration left = row.deadline - now_;
+  return bound + std::max<Duration>(milliseconds(2), left / 10) < left;
 }
 
 // A newcomer takes a place of a lower priority, or of a client that has more waiting.
@@ -125,6 +156,7 @@ void ScriptWorld::CheckRun(Row& row, const Batch& batch) {
   if (row.cancelled) Fail("a cancelled row runs");
   if (row.deadline <= now_) Fail("an expired row runs");
   CheckTurn(row);
+  CheckInTime(row, batch);
   Leaves(row, Fate::kRan);
   for (const Row* other : waiting_) {
     if (other->pushed < row.pushed && Alike(*other, row) &&
@@ -139,6 +171,19 @@ void ScriptWorld::CheckRun(Row& row, const Batch& batch) {
   if (now_ - row.admitted > 2 * *std::max_element(took.begin(), took.end())) {
     Fail(absl::StrCat("waited ", Microseconds(now_ - row.admitted), " us: over two runs"));
   }
+}
+
+// Where all is measured, rows run only if that ends in time; but for one that is tried now and
+// then, and a bucket whose measurement is old.
+void ScriptWorld::CheckInTime(const Row& row, const Batch& batch) {
+  if (!MeasuredAll() || row.deadline == kNever) return;
+  const ScriptLane& lane = script_.lanes[static_cast<size_t>(row.script->lane)];
+  const auto& buckets = lane.options.buckets;
+  const auto place = std::find(buckets.begin(), buckets.end(), batch.bucket) - buckets.begin();
+  const Duration took =
+      lane.took[static_cast<size_t>(row.script->size) - 1][static_cast<size_t>(place)];
+  ++fates_.with_deadline;
+  if (now_ + took > row.deadline) ++(batch.rows.size() == 1 ? fates_.tried : fates_.late);
 }
 
 // Priorities, ageing and turns among the rows of one model and shape. From these two rules follows

@@ -26,6 +26,8 @@ class ScriptWorld {
   // How the rows fared, to see that a script tests something.
   struct Fates {
     int64_t ran = 0, refused = 0, dropped = 0, runs = 0, held = 0;
+    // Of those that ran, where all was measured; tried: late and alone.
+    int64_t with_deadline = 0, late = 0, tried = 0;
   };
   const Fates& fates() const { return fates_; }
 
@@ -62,6 +64,9 @@ class ScriptWorld {
   void Sweep();
   void Offer();
   bool Start(int self);
+  bool MeasuredAll() const;
+  bool CouldBeInTime(const Row& row) const;
+  void CheckInTime(const Row& row, const Batch& batch);
   void CheckRefusal(const Row& row, const absl::Status& why);
   void CheckDisplaced(const Row& row, const Row& newcomer);
   void CheckHeld(const Row& row);
