@@ -8,7 +8,8 @@ import subprocess
 import threading
 import time
 
-from lifecycle import LOADED_FLAGS, SEED, Load, seconds_of_a_call, folder_for_a_run, modules
+from lifecycle import (LOADED_FLAGS, SEED, WORK_ROUNDS, Load, folder_for_a_run, modules,
+                       seconds_of_a_call)
 
 TERM_ROUNDS = 50
 
