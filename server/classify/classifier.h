@@ -8,26 +8,17 @@
 
 #include <atomic>
 #include <cstdint>
-#include <memory>
-#include <vector>
 
-#include "absl/functional/any_invocable.h"
-#include "absl/status/status.h"
 #include "server/base/alarms.h"
 #include "server/base/clock.h"
 #include "server/base/thread_pool.h"
 #include "server/batching/executors.h"
 #include "server/classify/classify.h"
+#include "server/classify/flight.h"
 #include "server/metrics/server_metrics.h"
 #include "server/registry/registry.h"
 
 namespace torchd {
-
-struct ClassifyAnswer {
-  absl::Status status;            // Of the whole call.
-  ModelHandle servable;           // What ran; set unless the look-up failed.
-  std::vector<ItemAnswer> items;  // In the order of the call, when status is OK.
-};
 
 class Classifier {
  public:
@@ -39,7 +30,7 @@ class Classifier {
     const Clock& clock;
     int64_t in_flight_bytes_max = int64_t{1} << 30;  // Of calls between Start() and completion.
   };
-  using Done = absl::AnyInvocable<void(ClassifyAnswer)>;
+  using Done = Flight::Done;
 
   explicit Classifier(Parts parts) : parts_(parts), alarms_(parts.clock) {}
 
@@ -49,8 +40,6 @@ class Classifier {
   void Start(ClassifyCall call, Done done);
 
  private:
-  class Flight;  // One call between Start() and its completion.
-
   const Parts parts_;
   std::atomic<int64_t> in_flight_bytes_{0};
   Alarms alarms_;

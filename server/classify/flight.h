@@ -1,0 +1,84 @@
+// One Classify call between its admission and its answer: each item is prepared, run and finished
+// on its own; the last one completes the call, or the alarm at `answer_by` does.
+//
+// Thread-safety: Start() or RefuseAll() once; items then finish on any thread.
+// Ownership: kept alive by the items under way. Borrows what FlightParts names.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "absl/functional/any_invocable.h"
+#include "absl/status/status.h"
+#include "server/base/alarms.h"
+#include "server/base/clock.h"
+#include "server/base/thread_pool.h"
+#include "server/batching/executors.h"
+#include "server/classify/classify.h"
+#include "server/metrics/server_metrics.h"
+#include "server/registry/servable.h"
+
+namespace torchd {
+
+struct ClassifyAnswer {
+  absl::Status status;            // Of the whole call.
+  ModelHandle servable;           // What ran; set unless the look-up failed.
+  std::vector<ItemAnswer> items;  // In the order of the call, when status is OK.
+};
+
+struct FlightParts {
+  Executors& executors;
+  ThreadPool& preprocessing;
+  ServerMetrics& metrics;
+  const Clock& clock;
+  Alarms& alarms;
+  std::atomic<int64_t>& in_flight_bytes;
+};
+
+class Flight : public std::enable_shared_from_this<Flight> {
+ public:
+  using Done = absl::AnyInvocable<void(ClassifyAnswer)>;
+
+  Flight(const FlightParts& parts, ClassifyCall call, ModelHandle servable, int top_k, Done done);
+  ~Flight();
+
+  void Start();
+  void RefuseAll(const absl::Status& why);
+
+ private:
+  struct Item {
+    std::vector<Tensor> prepared;  // What the preprocessor made; RowInputs borrow from it.
+    ItemAnswer answer;
+  };
+
+  void StartItem(size_t i);
+  absl::Status CheckTakes(const ClassifyItem& item) const;
+  void Prepare(size_t i);
+  void SubmitRow(size_t i, RowInputs row);
+  void Refuse(size_t i, const absl::Status& why);
+  void OnRun(size_t i, const absl::Status& status, const std::vector<TensorView>& outputs,
+             const RunTimes& times);
+  absl::Status MakeClasses(const std::vector<TensorView>& outputs, ItemAnswer& answer) const;
+  void FinishItem(size_t i, const absl::Status& status);
+  void AnswerTooLate();
+  void Complete();
+
+  const FlightParts parts_;
+  std::optional<Alarms::Key> alarm_;
+  std::atomic<bool> answered_{false};
+  const ClassifyCall call_;
+  const ModelHandle servable_;
+  const int top_k_;
+  const bool softmax_;
+  std::vector<Item> items_;  // Item i belongs to whichever thread carries it.
+  std::atomic<size_t> left_;
+  Done done_;
+};
+
+// Why a request that ended with `status` did not run: what the status says, else by its code.
+Refusal RefusalOf(const absl::Status& status);
+
+}  // namespace torchd
