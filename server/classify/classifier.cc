@@ -35,7 +35,7 @@ void Classifier::Start(ClassifyCall call, Done done) {
   call.deadline = std::min(call.deadline, call.answer_by);
   const int64_t in_flight = in_flight_bytes_.fetch_add(call.bytes, std::memory_order_relaxed);
   auto flight =
-      std::make_shared<Flight>(FlightParts{parts_.executors, parts_.preprocessing, parts_.metrics,
+      std::make_shared<Flight>(FlightParts{parts_.executors, parts_.preparers, parts_.metrics,
                                            parts_.clock, alarms_, in_flight_bytes_},
                                std::move(call), *std::move(servable), *top_k, std::move(done));
   if (in_flight > 0 && in_flight + bytes > parts_.in_flight_bytes_max) {

@@ -2,8 +2,8 @@
 // request".
 //
 // Thread-safety: Start() from any thread; it never blocks.
-// Ownership: borrows registry, executors, pool, metrics and clock; all of them, and the Classifier,
-// outlive the last call's `keeps`.
+// Ownership: borrows registry, executors, preparers, metrics and clock; all of them, and the
+// Classifier, outlive the last call's `keeps`.
 #pragma once
 
 #include <atomic>
@@ -11,10 +11,10 @@
 
 #include "server/base/alarms.h"
 #include "server/base/clock.h"
-#include "server/base/thread_pool.h"
 #include "server/batching/executors.h"
 #include "server/classify/classify.h"
 #include "server/classify/flight.h"
+#include "server/classify/preparers.h"
 #include "server/metrics/server_metrics.h"
 #include "server/registry/registry.h"
 
@@ -25,7 +25,7 @@ class Classifier {
   struct Parts {
     Registry& registry;
     Executors& executors;
-    ThreadPool& preprocessing;
+    Preparers& preparers;
     ServerMetrics& metrics;
     const Clock& clock;
     int64_t in_flight_bytes_max = int64_t{1} << 30;  // Of calls between Start() and completion.

@@ -12,7 +12,12 @@
 namespace torchd {
 namespace {
 
-constexpr Duration kQueueRetry = std::chrono::milliseconds(20);
+// Until `rows` of a model have run, from now. What its other shapes and other models add is left to
+// the scheduler, which looks at the row again once it is prepared.
+Duration RunTime(const Lane& lane, int rows, int executors) {
+  const int most = lane.options.executors_max;
+  return lane.costs.Careful({}, rows) / (most > 0 ? std::min(most, executors) : executors);
+}
 
 }  // namespace
 
@@ -72,9 +77,24 @@ void Flight::StartItem(size_t i) {
   }
   const absl::Status takes = CheckTakes(item);
   if (!takes.ok()) return Refuse(i, takes);
-  if (!parts_.preprocessing.Submit([self = shared_from_this(), i] { self->Prepare(i); })) {
-    Refuse(i, Overloaded(Refusal::kQueueFull, "the preprocessing queue is full", kQueueRetry));
-  }
+  const absl::Status submitted = SubmitToPrepare(i);
+  if (!submitted.ok()) Refuse(i, submitted);
+}
+
+absl::Status Flight::SubmitToPrepare(size_t i) {
+  const Lane& lane = *servable_->lane;
+  const auto time = [&](int rows) {
+    return RunTime(lane, rows, parts_.executors.options().threads);
+  };
+  PrepTask task;
+  task.model = servable_->name;
+  task.priority = call_.priority;
+  task.client = call_.client;
+  task.deadline = call_.deadline;
+  task.ageing = lane.options.ageing;
+  task.cancelled = call_.cancelled;
+  task.prepare = [self = shared_from_this(), i] { return self->Prepare(i); };
+  return parts_.preparers.Submit(std::move(task), {parts_.executors.RowsWaiting(lane), time});
 }
 
 absl::Status Flight::CheckTakes(const ClassifyItem& item) const {
@@ -92,27 +112,34 @@ absl::Status Flight::CheckTakes(const ClassifyItem& item) const {
                                                  "; it takes: ", takes));
 }
 
-// On a preprocessing thread.
-void Flight::Prepare(size_t i) {
+// On a preprocessing thread. Returns what the work took; 0: there was none.
+Duration Flight::Prepare(size_t i) {
+  const Instant begin = parts_.clock.Now();
   if (call_.cancelled != nullptr && call_.cancelled->load(std::memory_order_relaxed)) {
-    return FinishItem(i, absl::CancelledError("the caller cancelled"));
+    FinishItem(i, absl::CancelledError("the caller cancelled"));
+    return Duration(0);
   }
-  if (parts_.clock.Now() >= call_.deadline) {
-    return Refuse(i,
-                  absl::DeadlineExceededError("the deadline passed before the item was prepared"));
+  if (begin >= call_.deadline) {
+    Refuse(i, absl::DeadlineExceededError("the deadline passed before the item was prepared"));
+    return Duration(0);
   }
   const ClassifyItem& item = call_.items[i];
   const auto* image = std::get_if<ImageItem>(&item);
   auto prepared = image != nullptr
                       ? servable_->preprocessor.FromImage(image->bytes)
                       : servable_->preprocessor.FromText(std::get<TextItem>(item).text);
-  items_[i].answer.times.preprocess = parts_.clock.Now() - call_.arrival;
+  const Instant end = parts_.clock.Now();
+  items_[i].answer.times.preprocess = end - call_.arrival;
   servable_->metrics.preprocess.Observe(items_[i].answer.times.preprocess);
-  if (!prepared.ok()) return Refuse(i, prepared.status());
+  if (!prepared.ok()) {  // What is no picture takes no time, and says nothing of one that is.
+    Refuse(i, prepared.status());
+    return Duration(0);
+  }
   items_[i].prepared = *std::move(prepared);
   RowInputs row;
   for (const Tensor& tensor : items_[i].prepared) row.push_back(tensor.View());
   SubmitRow(i, std::move(row));
+  return end - begin;
 }
 
 void Flight::SubmitRow(size_t i, RowInputs row) {

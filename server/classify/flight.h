@@ -15,9 +15,9 @@
 #include "absl/status/status.h"
 #include "server/base/alarms.h"
 #include "server/base/clock.h"
-#include "server/base/thread_pool.h"
 #include "server/batching/executors.h"
 #include "server/classify/classify.h"
+#include "server/classify/preparers.h"
 #include "server/metrics/server_metrics.h"
 #include "server/registry/servable.h"
 
@@ -31,7 +31,7 @@ struct ClassifyAnswer {
 
 struct FlightParts {
   Executors& executors;
-  ThreadPool& preprocessing;
+  Preparers& preparers;
   ServerMetrics& metrics;
   const Clock& clock;
   Alarms& alarms;
@@ -56,7 +56,8 @@ class Flight : public std::enable_shared_from_this<Flight> {
 
   void StartItem(size_t i);
   absl::Status CheckTakes(const ClassifyItem& item) const;
-  void Prepare(size_t i);
+  absl::Status SubmitToPrepare(size_t i);
+  Duration Prepare(size_t i);
   void SubmitRow(size_t i, RowInputs row);
   void Refuse(size_t i, const absl::Status& why);
   void OnRun(size_t i, const absl::Status& status, const std::vector<TensorView>& outputs,

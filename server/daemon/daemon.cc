@@ -65,8 +65,8 @@ struct Daemon::Parts {
         registry(RegistryParts()),
         source(SourceOptions(config), registry, clock),
         control(ControlOptions(config), source, registry),
-        preprocessing("prep", PreprocessLimits(config)),
-        classifier({registry, executors, preprocessing, metrics, clock,
+        preparers(PreprocessLimits(config), clock),
+        classifier({registry, executors, preparers, metrics, clock,
                     int64_t{config.in_flight_mb_max} << 20}),
         inference_service(classifier, clock),
         admin_service(
@@ -270,7 +270,7 @@ struct Daemon::Parts {
   Registry registry;
   RepositorySource source;
   RepositoryControl control;
-  ThreadPool preprocessing;
+  Preparers preparers;
   Classifier classifier;
   InferenceService inference_service;
   AdminService admin_service;

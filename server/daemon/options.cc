@@ -27,7 +27,7 @@ WarmUpOptions WarmUpOptionsOf(const ServerConfig& config) {
   return options;
 }
 
-ThreadPool::Limits PreprocessLimits(const ServerConfig& config) {
+PrepQueue::Limits PreprocessLimits(const ServerConfig& config) {
   return {config.preprocess_threads > 0 ? config.preprocess_threads : Cores(),
           config.rows_waiting_max};
 }

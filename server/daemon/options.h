@@ -3,8 +3,8 @@
 // Thread-safety: functions without state.
 #pragma once
 
-#include "server/base/thread_pool.h"
 #include "server/batching/executors.h"
+#include "server/classify/prep_queue.h"
 #include "server/config/server_config.h"
 #include "server/daemon/warm_up.h"
 #include "server/preprocessing/preprocessor.h"
@@ -16,7 +16,7 @@ namespace torchd {
 
 Executors::Options ExecutorOptions(const ServerConfig& config);
 WarmUpOptions WarmUpOptionsOf(const ServerConfig& config);
-ThreadPool::Limits PreprocessLimits(const ServerConfig& config);
+PrepQueue::Limits PreprocessLimits(const ServerConfig& config);
 ImageLimits LimitsOf(const ServerConfig& config);
 ScanOptions ScanOf(const ServerConfig& config);
 ControlMode ModeOf(const ServerConfig& config);

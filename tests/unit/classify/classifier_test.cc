@@ -28,7 +28,7 @@ absl::Status CountIds(const RowInputs& row, std::vector<Tensor>& outputs) {
   return absl::OkStatus();
 }
 
-// Real registry, executors and pool around two fakes: "echo" gives its three floats back as
+// Real registry, executors and preparers around two fakes: "echo" gives its three floats back as
 // scores, "text" counts its ids.
 class ClassifierTest : public ::testing::Test {
  protected:
@@ -104,11 +104,16 @@ class ClassifierTest : public ::testing::Test {
         go.WaitForNotification();
       });
     });
-    ASSERT_TRUE(pool_.Submit([&] {
+    PrepTask busy;
+    busy.client = 99;
+    busy.prepare = [&] {
       pool_busy.Notify();
       go.WaitForNotification();
       pool_free.Notify();  // Until here it looks at `go`.
-    }));
+      return Duration(0);
+    };
+    const auto no_time = [](int) { return Duration(0); };
+    ASSERT_TRUE(preparers_.Submit(std::move(busy), {0, no_time}).ok());
     executor_busy.WaitForNotification();
     pool_busy.WaitForNotification();
     body();
@@ -127,8 +132,8 @@ class ClassifierTest : public ::testing::Test {
   std::function<void()> on_run_;
   Registry registry_{RegistryParts()};
   Executors executors_{{.device = "cpu", .threads = 1}, clock_};
-  ThreadPool pool_{"prep", {.threads = 1, .tasks_waiting_max = 2}};
-  Classifier classifier_{{registry_, executors_, pool_, metrics_, clock_}};
+  Preparers preparers_{{.threads = 1, .tasks_waiting_max = 2}, clock_};
+  Classifier classifier_{{registry_, executors_, preparers_, metrics_, clock_}};
 };
 
 TEST_F(ClassifierTest, AnswersClassesWithLabelsHighestFirst) {
@@ -243,6 +248,20 @@ TEST_F(ClassifierTest, FullPreprocessingQueueRefusesTheItemsThatDoNotFit) {
   ASSERT_EQ(got.items.size(), 3u);
   EXPECT_TRUE(got.items[0].status.ok());
   EXPECT_EQ(got.items[2].status.code(), absl::StatusCode::kResourceExhausted);
+}
+
+// Decoding what cannot be answered in time takes the cores of what can.
+TEST_F(ClassifierTest, TextThatWouldBeTooLateIsNotPrepared) {
+  const auto text = registry_.Lookup("text", {});
+  (*text)->lane->costs.Add({}, 1, milliseconds(50));
+  ClassifyAnswer got;
+  WhileBusy([&] {
+    ClassifyCall call = Call("text", {TextItem{"cat"}});
+    call.deadline = clock_.Now() + milliseconds(40);
+    got = Classify(std::move(call));  // At once: nothing moves meanwhile.
+  });
+  EXPECT_EQ(got.status.code(), absl::StatusCode::kResourceExhausted) << got.status;
+  EXPECT_EQ(metrics_.refused(Refusal::kTooLate).value(), 1u);
 }
 
 TEST_F(ClassifierTest, PassedDeadlineNeverReachesTheModel) {
