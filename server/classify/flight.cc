@@ -217,8 +217,9 @@ void Flight::FinishItem(size_t i, const absl::Status& status) {
   answer.status = status;
   answer.times.total = parts_.clock.Now() - call_.arrival;
   servable_->metrics.request.Observe(answer.times.total);
-  const bool late = answered_.load(std::memory_order_relaxed);
-  servable_->metrics.items(late ? absl::StatusCode::kDeadlineExceeded : status.code()).Add();
+  Stage stage = Stage::kUnderWay;
+  const bool in_time = items_[i].stage.compare_exchange_strong(stage, Stage::kFinished);
+  servable_->metrics.items(in_time ? status.code() : absl::StatusCode::kDeadlineExceeded).Add();
   if (left_.fetch_sub(1, std::memory_order_acq_rel) == 1) Complete();
 }
 
@@ -226,21 +227,35 @@ void Flight::FinishItem(size_t i, const absl::Status& status) {
 void Flight::AnswerTooLate() {
   if (answered_.exchange(true)) return;
   const auto after = std::chrono::ceil<std::chrono::milliseconds>(call_.answer_by - call_.arrival);
-  done_({absl::DeadlineExceededError(
-             absl::StrCat("no answer within the timeout of ", after.count(), " ms")),
-         servable_,
-         {}});
+  const absl::Status late = absl::DeadlineExceededError(
+      absl::StrCat("no answer within the timeout of ", after.count(), " ms"));
+  std::vector<ItemAnswer> answers(items_.size());
+  for (size_t i = 0; i < items_.size(); ++i) {
+    Stage stage = Stage::kUnderWay;
+    if (items_[i].stage.compare_exchange_strong(stage, Stage::kLate)) {
+      answers[i].status = late;
+      answers[i].times.total = call_.answer_by - call_.arrival;
+    } else {
+      answers[i] = std::move(items_[i].answer);
+    }
+  }
+  Answer(std::move(answers));
 }
 
 void Flight::Complete() {
   if (alarm_) parts_.alarms.CallOff(*alarm_);
   if (answered_.exchange(true)) return;
+  std::vector<ItemAnswer> answers;
+  answers.reserve(items_.size());
+  for (Item& item : items_) answers.push_back(std::move(item.answer));
+  Answer(std::move(answers));
+}
+
+void Flight::Answer(std::vector<ItemAnswer> items) {
   ClassifyAnswer answer;
   answer.servable = servable_;
-  // A call with one item fails as a whole.
-  if (items_.size() == 1) answer.status = items_[0].answer.status;
-  answer.items.reserve(items_.size());
-  for (Item& item : items_) answer.items.push_back(std::move(item.answer));
+  if (items.size() == 1) answer.status = items[0].status;  // Such a call fails as a whole.
+  answer.items = std::move(items);
   done_(std::move(answer));
 }
 

@@ -49,9 +49,12 @@ class Flight : public std::enable_shared_from_this<Flight> {
   void RefuseAll(const absl::Status& why);
 
  private:
+  // kUnderWay -> kFinished by whoever carries the item, or -> kLate by the alarm: whoever is first.
+  enum class Stage { kUnderWay, kFinished, kLate };
   struct Item {
     std::vector<Tensor> prepared;  // What the preprocessor made; RowInputs borrow from it.
-    ItemAnswer answer;
+    ItemAnswer answer;             // Of who carries it until it is kFinished, then of who answers.
+    std::atomic<Stage> stage{Stage::kUnderWay};
   };
 
   void StartItem(size_t i);
@@ -66,6 +69,7 @@ class Flight : public std::enable_shared_from_this<Flight> {
   void FinishItem(size_t i, const absl::Status& status);
   void AnswerTooLate();
   void Complete();
+  void Answer(std::vector<ItemAnswer> items);
 
   const FlightParts parts_;
   std::optional<Alarms::Key> alarm_;
@@ -74,7 +78,7 @@ class Flight : public std::enable_shared_from_this<Flight> {
   const ModelHandle servable_;
   const int top_k_;
   const bool softmax_;
-  std::vector<Item> items_;  // Item i belongs to whichever thread carries it.
+  std::vector<Item> items_;  // Never grows.
   std::atomic<size_t> left_;
   Done done_;
 };

@@ -304,6 +304,49 @@ TEST_F(ClassifierTest, TimeoutIsAnsweredWhileTheModelStillRuns) {
   EXPECT_EQ((*echo)->metrics.items(absl::StatusCode::kOk).value(), 0u);
 }
 
+// It used to throw away what was ready.
+TEST_F(ClassifierTest, TimeoutKeepsTheItemsThatAreReady) {
+  absl::Notification answered;
+  int runs = 0;
+  on_run_ = [&] {
+    if (++runs != 2) return;
+    clock_.Advance(milliseconds(20));
+    answered.WaitForNotification();
+  };
+  ClassifyCall call = Call("echo", {good_, good_, bad_});
+  call.answer_by = clock_.Now() + milliseconds(20);
+  ClassifyAnswer got;
+  classifier_.Start(std::move(call), [&](ClassifyAnswer answer) {
+    got = std::move(answer);
+    answered.Notify();
+  });
+  answered.WaitForNotification();
+  ASSERT_TRUE(got.status.ok()) << got.status;
+  ASSERT_EQ(got.items.size(), 3u);
+  EXPECT_TRUE(got.items[0].status.ok());
+  EXPECT_EQ(got.items[0].classes.size(), 3u);
+  EXPECT_EQ(std::string(got.items[1].status.message()), "no answer within the timeout of 20 ms");
+  EXPECT_EQ(got.items[1].times.total, milliseconds(20));
+  EXPECT_EQ(got.items[2].status.code(), absl::StatusCode::kInvalidArgument);
+  executors_.RunOnEach([] {});  // After the run.
+  EXPECT_EQ(got.servable->metrics.items(absl::StatusCode::kOk).value(), 1u);
+  EXPECT_EQ(got.servable->metrics.items(absl::StatusCode::kDeadlineExceeded).value(), 1u);
+}
+
+// For ThreadSanitizer: the alarm rings while items finish.
+TEST_F(ClassifierTest, EachItemIsAnsweredOnceWhoeverIsFirst) {
+  on_run_ = [&] { clock_.Advance(std::chrono::microseconds(1)); };
+  for (int round = 0; round < 200; ++round) {
+    ClassifyCall call = Call("echo", {good_, good_});
+    call.answer_by = clock_.Now() + std::chrono::microseconds(1 + round % 2);
+    const ClassifyAnswer answer = Classify(std::move(call));
+    ASSERT_EQ(answer.items.size(), 2u);
+    for (const ItemAnswer& item : answer.items) {
+      EXPECT_EQ(item.classes.size(), item.status.ok() ? 3u : 0u) << item.status;
+    }
+  }
+}
+
 TEST_F(ClassifierTest, AnswerInTimeCallsTheAlarmOff) {
   ClassifyCall call = Call("echo", {good_});
   call.answer_by = clock_.Now() + milliseconds(1);
