@@ -6,13 +6,14 @@
 #include <atomic>
 #include <chrono>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <utility>
 
-#include "absl/hash/hash.h"
 #include "absl/strings/str_cat.h"
 #include "server/batching/refusal.h"
+#include "server/rpc/caller.h"
 #include "server/rpc/wire.h"
 
 namespace torchd {
@@ -31,12 +32,11 @@ Instant DeadlineOf(const grpc::CallbackServerContext& context, Instant now) {
   return now + std::chrono::duration_cast<Duration>(remaining);
 }
 
-// Who calls: by the name it gives, else by its connection.
-uint64_t ClientOf(const grpc::CallbackServerContext& context) {
+uint64_t CallerOf(const grpc::CallbackServerContext& context) {
   const auto& metadata = context.client_metadata();
   const auto named = metadata.find(kClientKey);
-  if (named == metadata.end()) return absl::Hash<std::string>()(context.peer());
-  return absl::Hash<absl::string_view>()({named->second.data(), named->second.size()});
+  if (named == metadata.end()) return ClientOf(context.peer(), std::nullopt);
+  return ClientOf({}, absl::string_view(named->second.data(), named->second.size()));
 }
 
 // What a call borrows. An answer at the timeout goes out while the model still reads the request.
@@ -134,7 +134,7 @@ grpc::ServerUnaryReactor* InferenceService::Classify(grpc::CallbackServerContext
     const auto timeout = std::chrono::milliseconds(request->timeout_ms());
     call.answer_by = now + timeout;
   }
-  call.client = ClientOf(*context);
+  call.client = CallerOf(*context);
   auto& held = static_cast<Held&>(*context->GetRpcAllocatorState());
   call.cancelled = &held.cancelled();
   call.keeps = held.Share();
