@@ -136,4 +136,20 @@ absl::StatusOr<RowInputs> MatchInputs(const TensorItem& tensors, const Servable&
   return row;
 }
 
+int64_t PreparedBytes(const std::vector<ClassifyItem>& items, const Servable& servable) {
+  const ModelConfig& config = servable.config;
+  int64_t image = 0;
+  int64_t text = 0;
+  if (config.image) image = int64_t{3} * config.image->crop * config.image->crop * sizeof(float);
+  for (const TensorSpec& input : servable.model->signature().inputs) {
+    if (config.text) text += config.text->tokens_max * static_cast<int64_t>(SizeOf(input.type));
+  }
+  int64_t bytes = 0;
+  for (const ClassifyItem& item : items) {
+    if (std::holds_alternative<ImageItem>(item)) bytes += image;
+    if (std::holds_alternative<TextItem>(item)) bytes += text;
+  }
+  return bytes;
+}
+
 }  // namespace torchd

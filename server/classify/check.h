@@ -3,6 +3,7 @@
 // Thread-safety: functions without state.
 #pragma once
 
+#include <cstdint>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -22,5 +23,8 @@ absl::StatusOr<int> ChooseTopK(std::optional<int> asked, const ModelSignature& s
 // The tensors of an item in the order of the model's inputs, without the batch dimension.
 // INVALID_ARGUMENT names the input, what was expected and what came.
 absl::StatusOr<RowInputs> MatchInputs(const TensorItem& tensors, const Servable& servable);
+
+// The most bytes that the items take once they are prepared, beside those of the message.
+int64_t PreparedBytes(const std::vector<ClassifyItem>& items, const Servable& servable);
 
 }  // namespace torchd

@@ -4,19 +4,10 @@
 #include <memory>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
-#include "server/batching/refusal.h"
 #include "server/classify/check.h"
 
 namespace torchd {
-namespace {
-
-constexpr Duration kMemoryRetry = std::chrono::milliseconds(50);
-
-}  // namespace
-
 void Classifier::Start(ClassifyCall call, Done done) {
-  const int64_t bytes = call.bytes;
   const auto refuse = [&](const absl::Status& status) {
     parts_.metrics.refused(RefusalOf(status)).Add();
     done({status, nullptr, {}});
@@ -33,18 +24,13 @@ void Classifier::Start(ClassifyCall call, Done done) {
     call.answer_by = std::min(call.answer_by, call.arrival + timeout);
   }
   call.deadline = std::min(call.deadline, call.answer_by);
-  const int64_t in_flight = in_flight_bytes_.fetch_add(call.bytes, std::memory_order_relaxed);
-  auto flight =
-      std::make_shared<Flight>(FlightParts{parts_.executors, parts_.preparers, parts_.metrics,
-                                           parts_.clock, alarms_, in_flight_bytes_},
-                               std::move(call), *std::move(servable), *top_k, std::move(done));
-  if (in_flight > 0 && in_flight + bytes > parts_.in_flight_bytes_max) {
-    return flight->RefuseAll(Overloaded(
-        Refusal::kMemory,
-        absl::StrCat("the requests in the server hold ", in_flight >> 20, " MiB, and this one ",
-                     bytes >> 10, " KiB; in_flight_mb_max is ", parts_.in_flight_bytes_max >> 20),
-        kMemoryRetry));
-  }
+  auto memory = memory_.Take(call.client, call.bytes + PreparedBytes(call.items, **servable));
+  const absl::Status fits = memory.status();
+  const auto flight = std::make_shared<Flight>(
+      FlightParts{parts_.executors, parts_.preparers, parts_.metrics, parts_.clock, alarms_},
+      std::move(call), *std::move(servable), *top_k,
+      fits.ok() ? *std::move(memory) : InFlightMemory::Lease(), std::move(done));
+  if (!fits.ok()) return flight->RefuseAll(fits);
   flight->Start();
 }
 

@@ -6,7 +6,6 @@
 // Classifier, outlive the last call's `keeps`.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 
 #include "server/base/alarms.h"
@@ -14,6 +13,7 @@
 #include "server/batching/executors.h"
 #include "server/classify/classify.h"
 #include "server/classify/flight.h"
+#include "server/classify/in_flight_memory.h"
 #include "server/classify/preparers.h"
 #include "server/metrics/server_metrics.h"
 #include "server/registry/registry.h"
@@ -32,7 +32,8 @@ class Classifier {
   };
   using Done = Flight::Done;
 
-  explicit Classifier(Parts parts) : parts_(parts), alarms_(parts.clock) {}
+  explicit Classifier(Parts parts)
+      : parts_(parts), memory_(parts.in_flight_bytes_max), alarms_(parts.clock) {}
 
   // Calls `done` exactly once: on the calling thread when the call is refused, else on the thread
   // that finished the last item, or at `answer_by` on a thread of its own. What the call borrows
@@ -41,7 +42,7 @@ class Classifier {
 
  private:
   const Parts parts_;
-  std::atomic<int64_t> in_flight_bytes_{0};
+  InFlightMemory memory_;
   Alarms alarms_;
 };
 

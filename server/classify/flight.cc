@@ -38,7 +38,7 @@ Refusal RefusalOf(const absl::Status& status) {
 }
 
 Flight::Flight(const FlightParts& parts, ClassifyCall call, ModelHandle servable, int top_k,
-               Done done)
+               InFlightMemory::Lease memory, Done done)
     : parts_(parts),
       call_(std::move(call)),
       servable_(std::move(servable)),
@@ -46,9 +46,8 @@ Flight::Flight(const FlightParts& parts, ClassifyCall call, ModelHandle servable
       softmax_(call_.softmax.value_or(servable_->config.softmax)),
       items_(call_.items.size()),
       left_(call_.items.size()),
-      done_(std::move(done)) {}
-
-Flight::~Flight() { parts_.in_flight_bytes.fetch_sub(call_.bytes, std::memory_order_relaxed); }
+      done_(std::move(done)),
+      memory_(std::move(memory)) {}
 
 void Flight::Start() {
   // Once the last item is under way the completion may run at any moment; `self` keeps the loop's

@@ -17,6 +17,7 @@
 #include "server/base/clock.h"
 #include "server/batching/executors.h"
 #include "server/classify/classify.h"
+#include "server/classify/in_flight_memory.h"
 #include "server/classify/preparers.h"
 #include "server/metrics/server_metrics.h"
 #include "server/registry/servable.h"
@@ -35,15 +36,15 @@ struct FlightParts {
   ServerMetrics& metrics;
   const Clock& clock;
   Alarms& alarms;
-  std::atomic<int64_t>& in_flight_bytes;
 };
 
 class Flight : public std::enable_shared_from_this<Flight> {
  public:
   using Done = absl::AnyInvocable<void(ClassifyAnswer)>;
 
-  Flight(const FlightParts& parts, ClassifyCall call, ModelHandle servable, int top_k, Done done);
-  ~Flight();
+  // `memory` is given back with the flight.
+  Flight(const FlightParts& parts, ClassifyCall call, ModelHandle servable, int top_k,
+         InFlightMemory::Lease memory, Done done);
 
   void Start();
   void RefuseAll(const absl::Status& why);
@@ -81,6 +82,8 @@ class Flight : public std::enable_shared_from_this<Flight> {
   std::vector<Item> items_;  // Never grows.
   std::atomic<size_t> left_;
   Done done_;
+  const InFlightMemory::Lease
+      memory_;  // Given back first: who waits for the call's `keeps` ends it.
 };
 
 // Why a request that ended with `status` did not run: what the status says, else by its code.

@@ -292,9 +292,9 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(const ServerConfig& config
   }
   RpcServer::PrepareProcess();
   auto parts = std::make_unique<Parts>(config, std::move(trials));
-  TORCHD_ASSIGN_OR_RETURN(parts->rpc,
-                          RpcServer::Start({config.grpc_address, config.message_bytes_max},
-                                           {&parts->inference_service, &parts->admin_service}));
+  TORCHD_ASSIGN_OR_RETURN(
+      parts->rpc,
+      RpcServer::Start(RpcOptions(config), {&parts->inference_service, &parts->admin_service}));
   TORCHD_ASSIGN_OR_RETURN(parts->http, HttpServer::Start(config.http_address, parts->Sources()));
   auto daemon = absl::WrapUnique(new Daemon(std::move(parts)));
   TORCHD_RETURN_IF_ERROR(daemon->parts_->control.Start(repository));

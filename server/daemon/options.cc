@@ -5,6 +5,11 @@
 #include "server/execution/torch_runtime.h"
 
 namespace torchd {
+namespace {
+
+constexpr int64_t kBuffersLeast = int64_t{64} << 20;
+
+}  // namespace
 
 Executors::Options ExecutorOptions(const ServerConfig& config) {
   Executors::Options options;
@@ -30,6 +35,16 @@ WarmUpOptions WarmUpOptionsOf(const ServerConfig& config) {
 PrepQueue::Limits PreprocessLimits(const ServerConfig& config) {
   return {config.preprocess_threads > 0 ? config.preprocess_threads : Cores(),
           config.rows_waiting_max};
+}
+
+RpcServer::Options RpcOptions(const ServerConfig& config) {
+  RpcServer::Options options;
+  options.address = config.grpc_address;
+  options.message_bytes_max = config.message_bytes_max;
+  // As much again as the calls may hold, and a few messages where that is little.
+  options.buffers_bytes_max = (int64_t{config.in_flight_mb_max} << 20) + kBuffersLeast +
+                              int64_t{4} * config.message_bytes_max;
+  return options;
 }
 
 ImageLimits LimitsOf(const ServerConfig& config) {

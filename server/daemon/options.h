@@ -11,12 +11,14 @@
 #include "server/registry/control.h"
 #include "server/registry/repository.h"
 #include "server/registry/repository_source.h"
+#include "server/rpc/rpc_server.h"
 
 namespace torchd {
 
 Executors::Options ExecutorOptions(const ServerConfig& config);
 WarmUpOptions WarmUpOptionsOf(const ServerConfig& config);
 PrepQueue::Limits PreprocessLimits(const ServerConfig& config);
+RpcServer::Options RpcOptions(const ServerConfig& config);
 ImageLimits LimitsOf(const ServerConfig& config);
 ScanOptions ScanOf(const ServerConfig& config);
 ControlMode ModeOf(const ServerConfig& config);

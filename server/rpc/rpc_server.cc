@@ -5,6 +5,7 @@
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/health_check_service_interface.h>
+#include <grpcpp/resource_quota.h>
 
 #include <cstdlib>
 #include <utility>
@@ -16,6 +17,10 @@
 
 namespace torchd {
 namespace {
+
+// Far above what a connection has under way, for what cannot be answered in time is refused at
+// once.
+constexpr int kCallsPerConnectionMax = 8192;
 
 // gRPC reports at its ERROR what is an answer elsewhere (a port in use), so it is debug for us.
 void LogFromGrpc(gpr_log_func_args* args) {
@@ -49,6 +54,11 @@ absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(
   // Otherwise a second daemon would share the port in silence.
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   builder.SetMaxReceiveMessageSize(options.message_bytes_max);
+  // So that messages do not pile up before the classifier can refuse them.
+  grpc::ResourceQuota quota("torchd");
+  quota.Resize(static_cast<size_t>(options.buffers_bytes_max));
+  builder.SetResourceQuota(quota);
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kCallsPerConnectionMax);
   for (grpc::Service* service : services) builder.RegisterService(service);
   std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
   if (server == nullptr || port == 0) {

@@ -3,6 +3,7 @@
 // Thread-safety: all methods but Start(). Ownership: borrows the services; they outlive it.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
@@ -23,6 +24,7 @@ class RpcServer {
   struct Options {
     std::string address;  // HOST:PORT; port 0: any free one.
     int message_bytes_max = 0;
+    int64_t buffers_bytes_max = int64_t{1} << 30;  // Of what is being received and sent.
   };
 
   // Once per process, before anything else of gRPC: its messages go to our log.
