@@ -68,7 +68,7 @@ struct Daemon::Parts {
         preparers(PreprocessLimits(config), clock),
         classifier({registry, executors, preparers, metrics, clock,
                     int64_t{config.in_flight_mb_max} << 20}),
-        inference_service(classifier, clock),
+        inference_service(classifier, metrics, clock),
         admin_service(
             registry, control, [this](auto& status) { FillStatus(status); },
             [this](const Lane& lane) { return executors.RowsWaiting(lane); }) {

@@ -15,8 +15,8 @@ using prometheus::MetricType;
 using Labels = std::vector<ClientMetric::Label>;
 
 constexpr std::array<const char*, kRefusals> kRefusalNames = {
-    "unknown_model", "not_ready", "queue_full", "invalid",
-    "deadline",      "too_late",  "displaced",  "memory"};
+    "unknown_model", "not_ready", "queue_full", "invalid", "deadline",
+    "too_late",      "displaced", "memory",     "draining"};
 constexpr std::array<const char*, kDispatches> kDispatchNames = {"idle", "next", "full", "delay",
                                                                  "retry"};
 constexpr std::array<const char*, 5> kStates = {"UNKNOWN", "LOADING", "READY", "UNLOADING",

@@ -76,8 +76,9 @@ enum class Refusal {
   kTooLate,    // It would have passed.
   kDisplaced,  // The queue was full, and another's turn came first.
   kMemory,     // Too many bytes in flight.
+  kDraining,   // The server is about to end.
 };
-inline constexpr std::size_t kRefusals = 8;
+inline constexpr std::size_t kRefusals = 9;
 
 class ServerMetrics final : public prometheus::Collectable {
  public:

@@ -108,8 +108,12 @@ class InferenceService::Messages final
   std::atomic<int64_t>& in_flight_;
 };
 
-InferenceService::InferenceService(Classifier& classifier, const Clock& clock)
-    : classifier_(classifier), clock_(clock), messages_(std::make_unique<Messages>(in_flight_)) {
+InferenceService::InferenceService(Classifier& classifier, ServerMetrics& metrics,
+                                   const Clock& clock)
+    : classifier_(classifier),
+      metrics_(metrics),
+      clock_(clock),
+      messages_(std::make_unique<Messages>(in_flight_)) {
   SetMessageAllocatorFor_Classify(messages_.get());
 }
 
@@ -123,6 +127,7 @@ grpc::ServerUnaryReactor* InferenceService::Classify(grpc::CallbackServerContext
   const Instant now = clock_.Now();
   calls_.fetch_add(1, std::memory_order_relaxed);
   if (refusing_.load(std::memory_order_relaxed)) {
+    metrics_.refused(Refusal::kDraining).Add();
     grpc::ServerUnaryReactor* refused = context->DefaultReactor();
     refused->Finish({grpc::StatusCode::UNAVAILABLE, "the server is shutting down"});
     return refused;

@@ -1,8 +1,9 @@
 // Classify on the gRPC callback API: the wire in, a ClassifyCall on, the wire out.
 //
 // Thread-safety: gRPC calls it from many threads; nothing blocks.
-// Ownership: borrows the classifier, which outlives it. The messages of a call live until gRPC has
-// sent the answer and the classifier has let go of them; the destructor waits for that.
+// Ownership: borrows classifier, metrics and clock, which outlive it. The messages of a call live
+// until gRPC has sent the answer and the classifier has let go of them; the destructor waits for
+// that.
 #pragma once
 
 #include <atomic>
@@ -11,20 +12,21 @@
 
 #include "server/base/clock.h"
 #include "server/classify/classifier.h"
+#include "server/metrics/server_metrics.h"
 #include "torchd/v1/inference.grpc.pb.h"
 
 namespace torchd {
 
 class InferenceService final : public v1::InferenceService::CallbackService {
  public:
-  InferenceService(Classifier& classifier, const Clock& clock);
+  InferenceService(Classifier& classifier, ServerMetrics& metrics, const Clock& clock);
   ~InferenceService() override;
 
   grpc::ServerUnaryReactor* Classify(grpc::CallbackServerContext* context,
                                      const v1::ClassifyRequest* request,
                                      v1::ClassifyResponse* response) override;
 
-  // From now on every call is answered UNAVAILABLE.
+  // From now on every call is answered UNAVAILABLE, and counted as draining.
   void Refuse() { refusing_.store(true, std::memory_order_relaxed); }
 
   // That ever came.
@@ -40,6 +42,7 @@ class InferenceService final : public v1::InferenceService::CallbackService {
   std::atomic<int64_t> calls_{0};
   std::atomic<int64_t> in_flight_{0};
   Classifier& classifier_;
+  ServerMetrics& metrics_;
   const Clock& clock_;
   const std::unique_ptr<Messages> messages_;
 };
