@@ -107,8 +107,8 @@ def add_two_inputs(repository: pathlib.Path) -> None:
     _add(repository, "two", {1: TwoInputs()}, None, inputs)
 
 
-def add_slow(repository: pathlib.Path) -> None:
-    _add(repository, "slow", {1: Slow()}, None, [_input("x", "float32", 1)])
+def add_slow(repository: pathlib.Path, name: str = "slow", **config) -> None:
+    _add(repository, name, {1: Slow()}, None, [_input("x", "float32", 1)], **config)
 
 
 def add_broken(repository: pathlib.Path) -> pathlib.Path:
