@@ -4,6 +4,7 @@ import pathlib
 
 import pytest
 
+import gated
 import harness
 import small_models
 from wire import ROOT
@@ -45,3 +46,39 @@ def slow_repository(tmp_path_factory) -> pathlib.Path:
 @pytest.fixture(scope="session")
 def data() -> pathlib.Path:
     return ROOT / "tests/data"
+
+
+# The gated models, named after what their configuration says.
+GATED = {
+    "gate": {"rows_per_batch_max": 1},  # Holds the executor, so that others wait.
+    **{name: {"rows_per_batch_max": 1} for name in gated.FRESH},
+    "one": {"rows_per_batch_max": 1},
+    "eight": {"rows_per_batch_max": 8},
+    "open-eight": {"rows_per_batch_max": 8},
+    "long-one": {"rows_per_batch_max": 1},
+    "delayed": {"rows_per_batch_max": 8, "queue": {"delay_us_max": 10_000_000}},
+    "ageing": {"rows_per_batch_max": 1, "queue": {"ageing_ms": 200}},
+    "patient": {"rows_per_batch_max": 1, "queue": {"ageing_ms": 600_000}},
+    "in-order": {"rows_per_batch_max": 1, "queue": {"ageing_ms": 0}},
+    "bounded": {"rows_per_batch_max": 1, "queue": {"rows_waiting_max": 4}},
+    "timed": {"rows_per_batch_max": 1, "timeout_ms": 500},
+    "flag": {"rows_per_batch_max": 8, "non_finite": "flag"},
+    "knobs": {"rows_per_batch_max": 16, "timeout_ms": 2345, "non_finite": "flag", "queue": {
+        "rows_waiting_max": 77, "delay_us_max": 4567, "executors_max": 3, "ageing_ms": 8901}},
+}
+
+
+@pytest.fixture(scope="session")
+def _gated(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("gated")
+    made = gated.repository(folder, GATED)
+    with harness.serving(folder, made, "--threads-per-executor", 1, "--rows-waiting-max", 99,
+                         "--rows-per-batch-max", 2) as running:
+        yield gated.GatedDaemon(running, folder)
+
+
+@pytest.fixture
+def served(_gated):
+    """One executor that a test can hold; what ran before the test is forgotten."""
+    _gated.forget()
+    return _gated
