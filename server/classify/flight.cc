@@ -4,6 +4,7 @@
 #include <string>
 #include <utility>
 
+#include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
 #include "server/batching/refusal.h"
 #include "server/classify/check.h"
@@ -17,6 +18,14 @@ namespace {
 Duration RunTime(const Lane& lane, int rows, int executors) {
   const int most = lane.options.executors_max;
   return lane.costs.Careful({}, rows) / (most > 0 ? std::min(most, executors) : executors);
+}
+
+// With the model's name in front; it keeps what RefusalIn() and RetryAfter() read.
+absl::Status OfModel(const std::string& name, const absl::Status& status) {
+  absl::Status named(status.code(), absl::StrCat("model '", name, "': ", status.message()));
+  status.ForEachPayload(
+      [&](absl::string_view key, const absl::Cord& value) { named.SetPayload(key, value); });
+  return named;
 }
 
 }  // namespace
@@ -77,7 +86,7 @@ void Flight::StartItem(size_t i) {
   const absl::Status takes = CheckTakes(item);
   if (!takes.ok()) return Refuse(i, takes);
   const absl::Status submitted = SubmitToPrepare(i);
-  if (!submitted.ok()) Refuse(i, submitted);
+  if (!submitted.ok()) Refuse(i, OfModel(servable_->name, submitted));
 }
 
 absl::Status Flight::SubmitToPrepare(size_t i) {
@@ -149,6 +158,7 @@ void Flight::SubmitRow(size_t i, RowInputs row) {
   request->priority = call_.priority;
   request->client = call_.client;
   request->cancelled = call_.cancelled;
+  request->alone = i + 1 == items_.size();
   request->done = [self = shared_from_this(), i](
                       const absl::Status& status, const std::vector<TensorView>& outputs,
                       const RunTimes& times) { self->OnRun(i, status, outputs, times); };
