@@ -127,14 +127,17 @@ absl::Status Scheduler::Push(std::unique_ptr<Request>&& request, Instant now, Dr
     const Duration ahead = AnsweredIn(lane, shape, *request, now);
     const Duration left = request->deadline - now;
     if (ahead > left && !Tries(lane)) {
-      const Duration retry = ahead - left;
-      absl::Status refused = Overloaded(
-          Refusal::kTooLate,
-          absl::StrCat("too much waits: the answer would take about ", Milliseconds(ahead),
-                       " ms, the deadline is in ", Milliseconds(left), " ms"),
-          retry);
+      const bool never = lane.lane->costs.Careful(shape, 1) > left;  // To try again is of no use.
       EraseIfDone(lane);
-      return refused;
+      const std::string times =
+          absl::StrCat(Milliseconds(ahead), " ms, the deadline is in ", Milliseconds(left), " ms");
+      if (never) {
+        return Refused(Refusal::kDeadline, absl::DeadlineExceededError(absl::StrCat(
+                                               "the run would end too late: in about ", times)));
+      }
+      return Overloaded(Refusal::kTooLate,
+                        absl::StrCat("too much waits: the answer would take about ", times),
+                        ahead - left);
     }
   }
   if (lane.rows >= most && !MakeRoom(lane, *request, dropped)) {

@@ -163,7 +163,7 @@ void Flight::SubmitRow(size_t i, RowInputs row) {
                       const absl::Status& status, const std::vector<TensorView>& outputs,
                       const RunTimes& times) { self->OnRun(i, status, outputs, times); };
   const absl::Status submitted = parts_.executors.Submit(std::move(request));
-  if (!submitted.ok()) Refuse(i, submitted);
+  if (!submitted.ok()) Refuse(i, OfModel(servable_->name, submitted));
 }
 
 void Flight::Refuse(size_t i, const absl::Status& why) {

@@ -36,9 +36,9 @@ absl::StatusOr<InFlightMemory::Lease> InFlightMemory::Take(uint64_t client, int6
   if (own > 0 && own + bytes > left) {
     return Overloaded(
         Refusal::kMemory,
-        absl::StrCat("this client's requests hold ", own >> 20, " MiB, and this one ", bytes >> 10,
-                     " KiB; with it there would be less left for others than it has: ", left >> 20,
-                     " of ", bytes_max_ >> 20, " MiB (in_flight_mb_max)"),
+        absl::StrCat("this client's requests hold ", own >> 10, " KiB, and this one ", bytes >> 10,
+                     " KiB; that would leave less for others than it has, ", left >> 10,
+                     " KiB of in_flight_mb_max, which is ", bytes_max_ >> 20),
         kMemoryRetry);
   }
   for (Held* held : {&all_, &clients_[client]}) {

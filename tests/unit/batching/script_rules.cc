@@ -33,8 +33,8 @@ void ScriptWorld::CheckRefusal(const Row& row, const absl::Status& why) {
       }
       return;
     case Refusal::kDeadline:
-      if (row.deadline > now_) Fail("refused as expired, and is not");
-      return;
+      if (row.deadline <= now_) return;
+      [[fallthrough]];
     case Refusal::kTooLate:
       if (row.deadline == kNever) Fail("refused as too late without a deadline");
       if (MeasuredAll() && CouldBeInTime(row)) Fail("refused as too late, and would not be");
