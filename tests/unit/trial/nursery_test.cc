@@ -98,7 +98,8 @@ TEST(NurseryTest, DiesWithTheDaemon) {
   std::string rest;
   EXPECT_FALSE(pids >> rest);  // Comes back when the trial has ended.
   EXPECT_EQ(ExitCode(daemon), -1);
-  EXPECT_EQ(ExitCode(nursery), -1);
+  const int end = ExitCode(nursery);
+  EXPECT_TRUE(end == -1 || end == 0) << end;  // The kernel's signal, or the socket's end before it.
   waitpid(trial, nullptr, 0);
 }
 
