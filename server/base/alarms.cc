@@ -19,8 +19,8 @@ Alarms::~Alarms() {
 Alarms::Key Alarms::Set(Instant when, std::function<void()> ring) {
   absl::MutexLock lock(&mutex_);
   const Key alarm(when, ++made_);
-  const auto placed = set_.emplace(alarm, std::move(ring)).first;
-  if (placed == set_.begin()) changed_.Signal();
+  set_.emplace(alarm, std::move(ring));
+  if (when < wakes_) changed_.Signal();
   return alarm;
 }
 
@@ -42,10 +42,13 @@ void Alarms::Watch() {
       if (stopping_) return;
       const Instant now = clock_.Now();
       const auto first = set_.begin();
-      if (first == set_.end()) {
-        changed_.Wait(&mutex_);
-      } else if (first->first.first > now) {
-        changed_.WaitWithTimeout(&mutex_, absl::FromChrono(first->first.first - now));
+      if (first == set_.end() && wakes_ <= now) wakes_ = kNever;
+      if (first == set_.end() || first->first.first > now) {
+        // A time that was called off is kept: to wake for nothing now and then costs less than a
+        // signal for each call.
+        if (first != set_.end()) wakes_ = first->first.first;
+        changed_.WaitWithTimeout(
+            &mutex_, wakes_ == kNever ? absl::InfiniteDuration() : absl::FromChrono(wakes_ - now));
       } else {
         ring = std::move(first->second);
         set_.erase(first);

@@ -36,6 +36,7 @@ class Alarms {
   absl::CondVar changed_;
   std::map<Key, std::function<void()>> set_ ABSL_GUARDED_BY(mutex_);
   uint64_t made_ ABSL_GUARDED_BY(mutex_) = 0;
+  Instant wakes_ ABSL_GUARDED_BY(mutex_) = kNever;  // When the thread looks by itself.
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   std::thread thread_;
 };

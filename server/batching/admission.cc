@@ -127,7 +127,8 @@ absl::Status Scheduler::Push(std::unique_ptr<Request>&& request, Instant now, Dr
     const Duration ahead = AnsweredIn(lane, shape, *request, now);
     const Duration left = request->deadline - now;
     if (ahead > left && !Tries(lane)) {
-      const bool never = lane.lane->costs.Careful(shape, 1) > left;  // To try again is of no use.
+      // To try again is of no use.
+      const bool never = lane.lane->costs.Careful(shape, 1) + SpareTime(left) > left;
       EraseIfDone(lane);
       const std::string times =
           absl::StrCat(Milliseconds(ahead), " ms, the deadline is in ", Milliseconds(left), " ms");

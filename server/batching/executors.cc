@@ -161,6 +161,11 @@ int Executors::rows_waiting() const {
   return scheduler_.rows_waiting();
 }
 
+int Executors::RowsBefore(const Lane& lane, Priority priority, uint64_t client) const {
+  absl::MutexLock lock(&mutex_);
+  return scheduler_.RowsBefore(lane, priority, client);
+}
+
 int Executors::RowsWaiting(const Lane& lane) const {
   absl::MutexLock lock(&mutex_);
   return scheduler_.RowsWaiting(lane);
@@ -190,6 +195,8 @@ Executors::Work Executors::TakeRound(int self) {
   --work.round->waiting;
   ++work.round->running;
   scheduler_.SetBusy(self, clock_.Now(), round_took_);
+  // What waited for this executor's last run may run on another now.
+  if (scheduler_.rows_waiting() > 0 && idle_ > 0) WakeExecutor();
   return work;
 }
 

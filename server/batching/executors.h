@@ -54,6 +54,9 @@ class Executors {
 
   int rows_waiting() const ABSL_LOCKS_EXCLUDED(mutex_);
   int RowsWaiting(const Lane& lane) const ABSL_LOCKS_EXCLUDED(mutex_);
+  // Of those, what would run before a row that comes now.
+  int RowsBefore(const Lane& lane, Priority priority, uint64_t client) const
+      ABSL_LOCKS_EXCLUDED(mutex_);
   // Executors whose present run began before `start`.
   int BusySince(Instant start) const;
 

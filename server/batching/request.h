@@ -40,8 +40,9 @@ struct Request {
   // Set by whoever made the request, from any thread; a request still waiting is then dropped.
   const std::atomic<bool>* cancelled = nullptr;
 
-  // Called exactly once, on a thread of the executors'. On OK `outputs` are this row's, without the
-  // batch dimension, valid until it returns. Must not block.
+  // Called exactly once: on a thread of the executors', or on that of whoever submits a row, this
+  // one or another. On OK `outputs` are this row's, without the batch dimension, valid until it
+  // returns. Must not block.
   absl::AnyInvocable<void(const absl::Status& status, const std::vector<TensorView>& outputs,
                           const RunTimes& times)>
       done;

@@ -43,6 +43,17 @@ void Scheduler::EraseIfDone(LaneState& lane) {
                             [&](const auto& state) { return state.get() == &lane; }));
 }
 
+int Scheduler::RowsBefore(const Lane& lane, Priority priority, uint64_t client) const {
+  int before = 0;
+  for (const auto& state : lanes_) {
+    if (state->lane != &lane) continue;
+    for (const auto& entry : state->classes) {
+      before += entry.second.queue.RowsBefore(priority, client);
+    }
+  }
+  return before;
+}
+
 int Scheduler::RowsWaiting(const Lane& lane) const {
   for (const auto& state : lanes_) {
     if (state->lane == &lane) return state->rows;

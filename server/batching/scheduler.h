@@ -77,6 +77,8 @@ class Scheduler {
 
   int rows_waiting() const { return rows_; }
   int RowsWaiting(const Lane& lane) const;
+  // Of all its shapes, what would run before a row that comes now.
+  int RowsBefore(const Lane& lane, Priority priority, uint64_t client) const;
 
  private:
   struct ClassState {

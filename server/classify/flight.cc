@@ -102,7 +102,8 @@ absl::Status Flight::SubmitToPrepare(size_t i) {
   task.ageing = lane.options.ageing;
   task.cancelled = call_.cancelled;
   task.prepare = [self = shared_from_this(), i] { return self->Prepare(i); };
-  return parts_.preparers.Submit(std::move(task), {parts_.executors.RowsWaiting(lane), time});
+  const int before = parts_.executors.RowsBefore(lane, call_.priority, call_.client);
+  return parts_.preparers.Submit(std::move(task), {before, time});
 }
 
 absl::Status Flight::CheckTakes(const ClassifyItem& item) const {

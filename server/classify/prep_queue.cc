@@ -14,6 +14,8 @@ namespace {
 constexpr Duration kQueueRetry = std::chrono::milliseconds(20);
 // As the scheduler has it for rows: without a deadline a task is due after so long.
 constexpr Duration kPatience = std::chrono::milliseconds(500);
+// A client may have so many times what it leaves to others: 8/9 of all if it is alone.
+constexpr int kShareOfLeft = 8;
 constexpr int kMeanOf = 8;  // About so many tasks make the mean.
 
 int64_t Milliseconds(Duration duration) { return Microseconds(duration) / 1000; }
@@ -42,7 +44,8 @@ absl::Status PrepQueue::CheckRoom(uint64_t client) const {
   }
   const auto own = clients_.find(client);
   const int held = own == clients_.end() ? 0 : own->second.waiting;
-  if (held > 0 && held + 1 > (most - (waiting() - held)) / 2) {
+  const int left = most - waiting() - 1;
+  if (held > 0 && held + 1 > kShareOfLeft * left) {
     return Overloaded(
         Refusal::kQueueFull,
         absl::StrCat("the preprocessing queue has no more room for this client: ", held,
@@ -121,7 +124,9 @@ absl::Status PrepQueue::Push(PrepTask&& task, Instant now, const Runs& runs) {
   const Model& model = models_[task.model];
   const Instant due = task.deadline == kNever ? now + kPatience : task.deadline;
   TORCHD_RETURN_IF_ERROR(CheckTime(task, model, due, now, runs));
-  Client& client = clients_[task.client];
+  // Who is new, or is so again, goes just before whoever was served last, not before all others.
+  const uint64_t newcomer = turns_ == 0 ? 0 : 2 * turns_ - 1;
+  Client& client = clients_.try_emplace(task.client, Client{0, 0, newcomer}).first->second;
   ++client.waiting;
   waiting_.push_back({std::move(task), now, due, ++keys_, &client, &model});
   return absl::OkStatus();
@@ -143,7 +148,7 @@ std::optional<PrepQueue::Begun> PrepQueue::Pop(Instant now) {
   Client& client = clients_.at(begun.task.client);
   --client.waiting;
   ++client.running;
-  if (!IsGone(begun.task, now)) client.served = ++turns_;
+  if (!IsGone(begun.task, now)) client.served = 2 * ++turns_;
   running_[begun.key] = {begun.task.client, &models_.at(begun.task.model)};
   return begun;
 }

@@ -75,7 +75,7 @@ class PrepQueue {
   struct Client {
     int waiting = 0;
     int running = 0;
-    uint64_t served = 0;  // When it was last, in turns; 0: not yet.
+    uint64_t served = 0;  // Twice the turn in which it was last; odd: as if just before that.
   };
   struct Model {
     Duration typical{0};  // The mean of recent tasks; 0: none has ended.

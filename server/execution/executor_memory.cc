@@ -5,6 +5,7 @@
 #include <malloc.h>
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cstdint>
@@ -23,6 +24,11 @@ namespace {
 constexpr size_t kAlignment = 64;  // As LibTorch's own.
 constexpr size_t kHugePage = size_t{2} << 20;
 constexpr size_t kClasses = size_t{4} * 64;
+// A thread keeps at most so many times what it ever had in use at once: runs of ever new shapes
+// would leave blocks of every size.
+constexpr size_t kKeptOfUsed = 3;
+// The C library then gives back what is free, of all threads: not for little.
+constexpr size_t kWorthATrim = size_t{64} << 20;
 
 // Four sizes to each power of two: at most a fifth of a block is in vain.
 struct SizeClass {
@@ -52,12 +58,17 @@ struct alignas(kAlignment) Block {
   static Block& Of(void* bytes) { return *(static_cast<Block*>(bytes) - 1); }
 };
 
+// Null when there is none.
 Block* TakeFromMachine(size_t size) {
   const size_t whole = size + sizeof(Block);
   const bool huge = whole >= kHugePage;
+  const size_t alignment = huge ? kHugePage : kAlignment;
   void* memory = nullptr;
-  const int failed = posix_memalign(&memory, huge ? kHugePage : kAlignment, whole);
-  TORCH_CHECK_WITH(OutOfMemoryError, failed == 0, "cannot take ", whole, " bytes of memory");
+  int failed = posix_memalign(&memory, alignment, whole);
+  if (failed != 0 && ReleaseUnusedMemory(Duration(0)) > 0) {
+    failed = posix_memalign(&memory, alignment, whole);
+  }
+  if (failed != 0) return nullptr;
   if (huge) madvise(memory, whole / kHugePage * kHugePage, MADV_HUGEPAGE);
   auto* block = static_cast<Block*>(memory);
   block->keeper = nullptr;
@@ -68,9 +79,12 @@ Block* TakeFromMachine(size_t size) {
 // What one thread keeps. Never destroyed: its blocks may outlive the thread.
 class Keeper {
  public:
+  // Null when there is none.
   Block* Take(const SizeClass& wanted) ABSL_LOCKS_EXCLUDED(mutex_) {
     {
       absl::MutexLock lock(&mutex_);
+      used_bytes_ += wanted.size;
+      used_most_ = std::max(used_most_, used_bytes_);
       if (Block* const kept = kept_[wanted.index]) {
         kept_[wanted.index] = kept->next;
         kept_bytes_ -= kept->size;
@@ -78,6 +92,11 @@ class Keeper {
       }
     }
     Block* const block = TakeFromMachine(wanted.size);
+    if (block == nullptr) {
+      absl::MutexLock lock(&mutex_);
+      used_bytes_ -= wanted.size;
+      return nullptr;
+    }
     block->keeper = this;
     block->index = wanted.index;
     return block;
@@ -85,30 +104,33 @@ class Keeper {
 
   void GiveBack(Block& block) ABSL_LOCKS_EXCLUDED(mutex_) {
     block.freed = std::chrono::steady_clock::now();
-    absl::MutexLock lock(&mutex_);
-    if (ended_) {
-      std::free(&block);
-      return;
+    bool too_much = false;
+    {
+      absl::MutexLock lock(&mutex_);
+      used_bytes_ -= block.size;
+      if (!ended_) {
+        block.next = kept_[block.index];
+        kept_[block.index] = &block;
+        kept_bytes_ += block.size;
+        too_much = kept_bytes_ > kKeptOfUsed * used_most_;
+      }
+      if (!ended_ && !too_much) return;
     }
-    block.next = kept_[block.index];
-    kept_[block.index] = &block;
-    kept_bytes_ += block.size;
+    if (too_much) {
+      Release(kNever);
+    } else {
+      std::free(&block);
+    }
   }
 
-  // Lists run from what was freed last to what was freed first.
   size_t Release(Instant before) ABSL_LOCKS_EXCLUDED(mutex_) {
+    Block* old = Unlink(before);  // The thread need not wait for the machine.
     size_t released = 0;
-    absl::MutexLock lock(&mutex_);
-    for (Block*& first : kept_) {
-      Block** at = &first;
-      while (*at != nullptr && (*at)->freed > before) at = &(*at)->next;
-      while (Block* const old = *at) {
-        *at = old->next;
-        released += old->size;
-        std::free(old);
-      }
+    while (Block* const block = old) {
+      old = block->next;
+      released += block->size;
+      std::free(block);
     }
-    kept_bytes_ -= released;
     return released;
   }
 
@@ -126,9 +148,27 @@ class Keeper {
   }
 
  private:
+  // Lists run from what was freed last to what was freed first.
+  Block* Unlink(Instant before) ABSL_LOCKS_EXCLUDED(mutex_) {
+    Block* old = nullptr;
+    absl::MutexLock lock(&mutex_);
+    for (Block*& first : kept_) {
+      Block** at = &first;
+      while (*at != nullptr && (*at)->freed > before) at = &(*at)->next;
+      while (Block* const block = *at) {
+        *at = block->next;
+        kept_bytes_ -= block->size;
+        block->next = std::exchange(old, block);
+      }
+    }
+    return old;
+  }
+
   mutable absl::Mutex mutex_;
   std::array<Block*, kClasses> kept_ ABSL_GUARDED_BY(mutex_) = {};
   size_t kept_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
+  size_t used_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
+  size_t used_most_ ABSL_GUARDED_BY(mutex_) = 0;
   bool ended_ ABSL_GUARDED_BY(mutex_) = false;
 };
 
@@ -183,6 +223,7 @@ class ExecutorMemory final : public c10::Allocator {
     Keeper* const keeper = t_own.keeper;
     Block* const block =
         keeper == nullptr ? TakeFromMachine(bytes) : keeper->Take(SizeClass(bytes));
+    TORCH_CHECK_WITH(OutOfMemoryError, block != nullptr, "cannot take ", bytes, " bytes of memory");
     return {block->bytes(), block->bytes(), &Free, cpu};
   }
 
@@ -209,7 +250,7 @@ size_t ReleaseUnusedMemory(Duration unused) {
   const Instant before = std::chrono::steady_clock::now() - unused;
   size_t released = 0;
   Keepers::OfProcess().ForEach([&](Keeper& keeper) { released += keeper.Release(before); });
-  if (released > 0) malloc_trim(0);
+  if (released >= kWorthATrim) malloc_trim(0);
   return released;
 }
 

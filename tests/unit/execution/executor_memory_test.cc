@@ -83,6 +83,16 @@ TEST_F(ExecutorMemoryTest, WhatIsUnusedGoesBack) {
   });
 }
 
+TEST_F(ExecutorMemoryTest, EverNewSizesLeaveNoMoreThanSomeTimesTheMostInUse) {
+  OnAThreadThatKeeps([] {
+    constexpr int64_t kMost = 8 << 20;
+    for (int64_t bytes = 4096; bytes <= kMost; bytes += bytes / 8) {
+      at::empty({bytes}, at::kByte);
+      ASSERT_LE(KeptMemoryBytes(), static_cast<size_t>(4 * (bytes + bytes / 4)));
+    }
+  });
+}
+
 TEST_F(ExecutorMemoryTest, OtherThreadsKeepNothing) {
   at::empty({1 << 20});
   EXPECT_EQ(KeptMemoryBytes(), 0u);
