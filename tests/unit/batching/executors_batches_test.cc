@@ -132,19 +132,20 @@ TEST(ExecutorsBatchesTest, WhatIsHopelessIsAnsweredOnAnotherThread) {
   Lane lane(model, UpTo8Of2000());
   Measure(lane.costs, {}, {{1, milliseconds(10)}, {8, milliseconds(10)}});
   Answer hopeless, patient;
-  absl::BlockingCounter unanswered(2);
+  absl::Notification hopeless_answered, patient_answered;
   hopeless.row = patient.row = {1};
   GatedExecutors executors(clock);
   auto request = Ask(lane, hopeless, [&] {
     answered = std::this_thread::get_id();
-    unanswered.DecrementCount();
+    hopeless_answered.Notify();
   });
   request->deadline = clock.Now() + std::chrono::seconds(100);
   ASSERT_TRUE(executors->Submit(std::move(request)).ok());
-  ASSERT_TRUE(executors->Submit(Ask(lane, patient, [&] { unanswered.DecrementCount(); })).ok());
+  ASSERT_TRUE(executors->Submit(Ask(lane, patient, [&] { patient_answered.Notify(); })).ok());
   clock.Advance(std::chrono::seconds(100) - milliseconds(5));
   executors.Open();
-  unanswered.Wait();
+  hopeless_answered.WaitForNotification();
+  patient_answered.WaitForNotification();
   EXPECT_EQ(hopeless.status.code(), absl::StatusCode::kDeadlineExceeded);
   EXPECT_TRUE(patient.status.ok()) << patient.status;
   EXPECT_NE(ran, answered);
