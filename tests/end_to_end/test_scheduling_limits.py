@@ -183,20 +183,20 @@ def test_bytes_in_flight_have_a_limit_and_it_recovers(tmp_path):
         return row(number, *np.zeros(kib * 256))
 
     made = gated.repository(tmp_path, {"gate": {}, "open-eight": {}})
-    with harness.serving(tmp_path, made, "--in-flight-mb-max", 2) as daemon:
+    with harness.serving(tmp_path, made, "--in-flight-mb-max", 1) as daemon:
         served = gated.GatedDaemon(daemon, tmp_path)
         with served.counted(3, REFUSED, reason="memory"), served.held():
-            calls = [served.queue("open-eight", large(n, 480)) for n in range(2)]
-            for failed in refusals(lambda: served.send("open-eight", large(9, 480)), 3):
+            calls = [served.queue("open-eight", large(n, 440)) for n in range(2)]
+            for failed in refusals(lambda: served.send("open-eight", large(9, 440)), 3):
                 assert failed.code() == EXHAUSTED and pushback_ms(failed) > 0, failed.details()
                 assert "in_flight_mb_max" in failed.details() or "MiB" in failed.details()
         for n, call in enumerate(calls):
-            assert scores(call) == [0, 480 * 256 + 1, gated.MARK + n]
+            assert scores(call) == [0, 440 * 256 + 1, gated.MARK + n]
         assert 9 not in served.order()
         for _ in range(3):  # What was refused takes no memory, nor what was answered.
-            both = [served.send("open-eight", large(n, 480)) for n in range(2)]
+            both = [served.send("open-eight", large(n, 440)) for n in range(2)]
             assert [scores(call)[2] - gated.MARK for call in both] == [0, 1]
-        assert scores(served.send("open-eight", large(3, 6000))), "one alone is always let in"
+        assert scores(served.send("open-eight", large(3, 3000))), "one alone is always let in"
 
 
 # --- The settings. ---
