@@ -28,10 +28,15 @@ absl::Status WhyGone(const Request& request, Instant now) {
   return absl::OkStatus();
 }
 
-Scheduler::LaneState& Scheduler::StateOf(Lane& lane) {
+Scheduler::LaneState* Scheduler::Find(const Lane& lane) const {
   for (const auto& state : lanes_) {
-    if (state->lane == &lane) return *state;
+    if (state->lane == &lane) return state.get();
   }
+  return nullptr;
+}
+
+Scheduler::LaneState& Scheduler::StateOf(Lane& lane) {
+  if (LaneState* const known = Find(lane)) return *known;
   lanes_.push_back(std::make_unique<LaneState>());
   lanes_.back()->lane = &lane;
   return *lanes_.back();
@@ -44,21 +49,18 @@ void Scheduler::EraseIfDone(LaneState& lane) {
 }
 
 int Scheduler::RowsBefore(const Lane& lane, Priority priority, uint64_t client) const {
+  const LaneState* const state = Find(lane);
+  if (state == nullptr) return 0;
   int before = 0;
-  for (const auto& state : lanes_) {
-    if (state->lane != &lane) continue;
-    for (const auto& entry : state->classes) {
-      before += entry.second.queue.RowsBefore(priority, client);
-    }
+  for (const auto& entry : state->classes) {
+    before += entry.second.queue.RowsBefore(priority, client);
   }
   return before;
 }
 
 int Scheduler::RowsWaiting(const Lane& lane) const {
-  for (const auto& state : lanes_) {
-    if (state->lane == &lane) return state->rows;
-  }
-  return 0;
+  const LaneState* const state = Find(lane);
+  return state == nullptr ? 0 : state->rows;
 }
 
 void Scheduler::Left(LaneState& lane, const Request& request) {

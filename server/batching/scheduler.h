@@ -115,6 +115,7 @@ class Scheduler {
   static constexpr Duration kSweepEvery = std::chrono::milliseconds(20);
   static constexpr int kTryEvery = 16;  // Times that all seems too late.
 
+  LaneState* Find(const Lane& lane) const;  // Null: nothing of it waits or runs.
   LaneState& StateOf(Lane& lane);
   void EraseIfDone(LaneState& lane);
   std::vector<Duration> FreeIn(const LaneState& lane, Instant now) const;

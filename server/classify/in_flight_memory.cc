@@ -1,17 +1,15 @@
 #include "server/classify/in_flight_memory.h"
 
-#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "server/batching/refusal.h"
+#include "server/classify/share.h"
 
 namespace torchd {
 namespace {
 
 constexpr Duration kMemoryRetry = std::chrono::milliseconds(50);
-// A client may have so many times what it leaves to others: 8/9 of all if it is alone.
-constexpr int64_t kShareOfLeft = 8;
 
 }  // namespace
 
@@ -36,13 +34,13 @@ absl::StatusOr<InFlightMemory::Lease> InFlightMemory::Take(uint64_t client, int6
                      bytes >> 10, " KiB; in_flight_mb_max is ", bytes_max_ >> 20),
         kMemoryRetry);
   }
-  if (own > 0 && (own + bytes) / kShareOfLeft > left) {
-    return Overloaded(Refusal::kMemory,
-                      absl::StrCat("this client's requests hold ", own >> 10, " KiB, and this one ",
-                                   bytes >> 10, " KiB; that would leave too little for others, ",
-                                   std::max(left, int64_t{0}) >> 10,
-                                   " KiB of in_flight_mb_max, which is ", bytes_max_ >> 20),
-                      kMemoryRetry);
+  if (own > 0 && LeavesTooLittle(own + bytes, left)) {
+    return Overloaded(
+        Refusal::kMemory,
+        absl::StrCat("this client's requests hold ", own >> 10, " KiB, and this one ", bytes >> 10,
+                     " KiB; that would leave too little for others, ", left >> 10,
+                     " KiB of in_flight_mb_max, which is ", bytes_max_ >> 20),
+        kMemoryRetry);
   }
   for (Held* held : {&all_, &clients_[client]}) {
     held->bytes += bytes;

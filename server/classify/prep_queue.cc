@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "server/base/status_macros.h"
 #include "server/batching/refusal.h"
+#include "server/classify/share.h"
 
 namespace torchd {
 namespace {
@@ -14,8 +15,6 @@ namespace {
 constexpr Duration kQueueRetry = std::chrono::milliseconds(20);
 // As the scheduler has it for rows: without a deadline a task is due after so long.
 constexpr Duration kPatience = std::chrono::milliseconds(500);
-// A client may have so many times what it leaves to others: 8/9 of all if it is alone.
-constexpr int kShareOfLeft = 8;
 constexpr int kMeanOf = 8;  // About so many tasks make the mean.
 
 int64_t Milliseconds(Duration duration) { return Microseconds(duration) / 1000; }
@@ -45,7 +44,7 @@ absl::Status PrepQueue::CheckRoom(uint64_t client) const {
   const auto own = clients_.find(client);
   const int held = own == clients_.end() ? 0 : own->second.waiting;
   const int left = most - waiting() - 1;
-  if (held > 0 && held + 1 > kShareOfLeft * left) {
+  if (held > 0 && LeavesTooLittle(held + 1, left)) {
     return Overloaded(
         Refusal::kQueueFull,
         absl::StrCat("the preprocessing queue has no more room for this client: ", held,
