@@ -102,7 +102,7 @@ def batch_throughput():
 
     with tempfile.TemporaryDirectory() as folder:
         repository = pathlib.Path(folder)
-        load_models.add_fixed_cost(repository, rows_per_batch_max=32)
+        load_models.add_fixed_cost(repository, milliseconds=50, rows_per_batch_max=32)
         model, row = _frozen(repository, "fixed"), torch.ones(1, load_models.WIDTH)
         with served(repository) as daemon:
             pairs = _busy("fixed", daemon, model, row, (32,), 32)

@@ -102,6 +102,7 @@ Json SchedulingJson(const v1::Scheduling& scheduling) {
           {"rows_waiting", scheduling.rows_waiting()},
           {"rows_waiting_max", scheduling.rows_waiting_max()},
           {"delay_us_max", scheduling.delay_us_max()},
+          {"regroup_us_max", scheduling.regroup_us_max()},
           {"executors_max", scheduling.executors_max()},
           {"ageing_ms", scheduling.ageing_ms()},
           {"timeout_ms", scheduling.timeout_ms()},

@@ -117,6 +117,8 @@ std::string SchedulingText(const v1::Scheduling& scheduling) {
       {"rows waiting",
        absl::StrCat(scheduling.rows_waiting(), " now, at most ", scheduling.rows_waiting_max())},
       {"wait for company", at_most(scheduling.delay_us_max(), " us", "none")},
+      {"wait for callers",
+       at_most(scheduling.regroup_us_max(), " us after a run, for those it answered", "none")},
       {"executors", at_most(scheduling.executors_max(), " at once", "all")},
       {"ageing", absl::StrCat("goes before newer rows a priority above after ",
                               scheduling.ageing_ms(), " ms")},

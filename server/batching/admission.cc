@@ -129,6 +129,7 @@ absl::Status Scheduler::Push(std::unique_ptr<Request>&& request, Instant now, Dr
     if (ahead > left && !Tries(lane)) {
       // To try again is of no use.
       const bool never = lane.lane->costs.Careful(shape, 1) + SpareTime(left) > left;
+      lane.returns->Refused();
       EraseIfDone(lane);
       const std::string times =
           absl::StrCat(Milliseconds(ahead), " ms, the deadline is in ", Milliseconds(left), " ms");
@@ -142,6 +143,7 @@ absl::Status Scheduler::Push(std::unique_ptr<Request>&& request, Instant now, Dr
     }
   }
   if (lane.rows >= most && !MakeRoom(lane, *request, dropped)) {
+    lane.returns->Refused();
     const Duration half = lane.lane->costs.Typical(shape, (lane.rows + 1) / 2);
     return Overloaded(Refusal::kQueueFull,
                       absl::StrCat("the queue is full: ", lane.rows,
@@ -149,6 +151,7 @@ absl::Status Scheduler::Push(std::unique_ptr<Request>&& request, Instant now, Dr
                       half);
   }
   request->admitted = now;
+  lane.returns->Came(shape, now);
   ++rows_;
   ++lane.rows;
   ++lane.rows_of[request->client];

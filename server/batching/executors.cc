@@ -111,7 +111,8 @@ void Executors::RunAsGuest(int self, Work work) {
   Answer(work.dropped);
   running_since = kNever;
   absl::MutexLock lock(&mutex_);
-  scheduler_.Finished(self, clock_.Now() - ended);
+  const Instant now = clock_.Now();
+  scheduler_.Finished(self, now, now - ended);
   states_[static_cast<size_t>(self)] = State::kIdle;  // Its thread waits, as before.
   ++idle_;
   const bool wanted =
@@ -204,7 +205,7 @@ Executors::Work Executors::Take(int self, Duration answering) {
   Work work;
   absl::MutexLock lock(&mutex_);
   const auto& rounds = rounds_[static_cast<size_t>(self)];
-  scheduler_.Finished(self, answering);
+  scheduler_.Finished(self, clock_.Now(), answering);
   while (true) {
     const Instant now = clock_.Now();
     const bool rows_first = now < rows_first_until_[static_cast<size_t>(self)];

@@ -12,6 +12,8 @@ namespace {
 constexpr Duration kPatience = std::chrono::milliseconds(500);
 // An executor that waits for company wakes this much later than it should, at most, as a rule.
 constexpr Duration kWakeLate = std::chrono::milliseconds(1);
+// To wait for less is not worth a sleep, which ends as much too late.
+constexpr Duration kSavedLeast = std::chrono::microseconds(500);
 constexpr int kAnsweringShare = 8;  // Of the latest run in the average.
 
 }  // namespace
@@ -39,6 +41,7 @@ Scheduler::LaneState& Scheduler::StateOf(Lane& lane) {
   if (LaneState* const known = Find(lane)) return *known;
   lanes_.push_back(std::make_unique<LaneState>());
   lanes_.back()->lane = &lane;
+  lanes_.back()->returns = lane.returns;
   return *lanes_.back();
 }
 
@@ -100,17 +103,47 @@ void Scheduler::Sweep(Instant now, Dropped& dropped) {
   }
 }
 
+// Until when an idle executor leaves the rows of a shape waiting for company; in the past: it does
+// not.
+Instant Scheduler::HoldEnd(const LaneState& lane, const ShapeClass& shape, const RowQueue& queue,
+                           Instant now) {
+  const LaneOptions& options = lane.lane->options;
+  const CostTable& costs = lane.lane->costs;
+  const Returns& returns = *lane.returns;
+  const int rows = queue.rows();
+  Instant deadline = kNever;
+  Instant admitted = kNever;
+  queue.ForEach([&](const Request& request) {
+    deadline = std::min(deadline, LatestEnd(request));
+    admitted = std::min(admitted, request.admitted);
+  });
+  Instant end = Instant::min();
+  if (options.delay_max > Duration(0) && costs.CompanyPays(shape, rows)) {
+    end = admitted + options.delay_max;
+  }
+  const int company = std::min(returns.Expected(shape, now), lane.lane->rows_max()) - rows;
+  if (company > 0) {
+    const Duration saved = costs.Typical(shape, rows) + costs.Typical(shape, company) -
+                           costs.Typical(shape, rows + company);
+    if (saved >= kSavedLeast) {
+      const Instant patience = returns.last() + 2 * saved * company / (rows + company);
+      end = std::max(end, std::min({returns.until(), returns.ended() + saved, patience}));
+    }
+  }
+  if (end <= now) return Instant::min();
+  const Duration careful = std::max(costs.Careful(shape, rows), costs.Careful(shape, rows + 1));
+  return std::min(end, deadline - careful - kWakeLate);
+}
+
 Scheduler::Candidate Scheduler::Consider(LaneState& lane, const ShapeClass& shape,
                                          ClassState& state, Instant now) {
   const LaneOptions& options = lane.lane->options;
   const int rows = state.queue.rows();
   Instant deadline = kNever;
-  Instant admitted = kNever;
   Instant turn = kNever;
   Instant lane_turn = kNever;
   state.queue.ForEach([&](const Request& request) {
     deadline = std::min(deadline, LatestEnd(request));
-    admitted = std::min(admitted, request.admitted);
     const Duration rank = static_cast<int>(request.priority) * options.ageing;
     turn = std::min(turn, std::max(request.admitted, state.served) + rank);
     lane_turn = std::min(lane_turn, std::max(request.admitted, lane.served) + rank);
@@ -121,14 +154,11 @@ Scheduler::Candidate Scheduler::Consider(LaneState& lane, const ShapeClass& shap
   Candidate candidate{&lane, &shape, &state};
   candidate.slack_end = std::min(deadline, turn + kPatience) - takes;
   candidate.lane_slack_end = std::min(deadline, lane_turn + kPatience) - takes;
-  if (options.delay_max > Duration(0) && costs.CompanyPays(shape, rows)) {
-    const Duration careful = std::max(costs.Careful(shape, rows), costs.Careful(shape, rows + 1));
-    const Instant end = std::min(admitted + options.delay_max, deadline - careful - kWakeLate);
-    candidate.held = end > admitted;
-    if (end > now) {
-      hold_end_ = std::min(hold_end_, end);
-      candidate.state = nullptr;
-    }
+  const Instant hold_end = HoldEnd(lane, shape, state.queue, now);
+  if (hold_end > now) {
+    hold_end_ = std::min(hold_end_, hold_end);
+    state.held = true;
+    candidate.state = nullptr;
   }
   return candidate;
 }
@@ -232,28 +262,37 @@ Batch Scheduler::Next(int executor, Instant now, Dropped& dropped) {
   }
   const auto rows = static_cast<int>(batch.rows.size());
   batch.reason = rows == batch.lane->rows_max() && rows > 1 ? Dispatch::kFull
-                 : chosen.held && was_idle                  ? Dispatch::kDelay
+                 : chosen.state->held                       ? Dispatch::kDelay
                  : was_idle                                 ? Dispatch::kIdle
                                                             : Dispatch::kNext;
   chosen.lane->served = chosen.state->served = now;
+  chosen.state->held = false;
   if (chosen.state->queue.rows() == 0) chosen.lane->classes.erase(batch.shape);
   chosen.lane->tries = false;
   ++chosen.lane->running;
   const Duration takes = batch.lane->costs.CarefulRun(batch.shape, batch.bucket);
-  self = {true, false, now + takes, chosen.lane};
+  self = {true, false, now + takes, chosen.lane, batch.shape, rows};
   return batch;
 }
 
 void Scheduler::SetBusy(int executor, Instant now, Duration busy) {
-  executors_[static_cast<size_t>(executor)] = {true, false, now + busy, nullptr};
+  executors_[static_cast<size_t>(executor)] = {true, false, now + busy, nullptr, {}, 0};
 }
 
-void Scheduler::Finished(int executor, Duration answering) {
+void Scheduler::Finished(int executor, Instant now, Duration answering) {
   Executor& self = executors_[static_cast<size_t>(executor)];
   self.busy = false;
   LaneState* const lane = std::exchange(self.lane, nullptr);
   if (lane == nullptr) return;
   lane->answering += (answering - lane->answering) / kAnsweringShare;
+  const Instant ended = now - answering;
+  int waiting = 0;
+  int back = 0;
+  if (const auto alike = lane->classes.find(self.shape); alike != lane->classes.end()) {
+    alike->second.queue.ForEach(
+        [&](const Request& request) { ++(request.admitted <= ended ? waiting : back); });
+  }
+  lane->returns->Ended(self.shape, self.rows, waiting, ended, back);
   --lane->running;
   EraseIfDone(*lane);
 }

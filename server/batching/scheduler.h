@@ -3,7 +3,8 @@
 // Pure: what has happened and what time it is go in, decisions come out, so a test replays any
 // arrivals without a thread or a sleep. Executors adds the threads.
 //
-// Work-conserving: an executor stays idle only when nothing waits that it may run. Who runs next:
+// Work-conserving: an executor stays idle only when nothing waits that it may run, or for a moment
+// where company is to be expected and was measured to pay. Who runs next:
 //  - among models and shapes, the one with the least slack: its earliest deadline, or how long its
 //    oldest row waits since it or its model last had a turn, less what its run takes;
 //  - among the rows of one model and shape, RowQueue's order;
@@ -63,7 +64,7 @@ class Scheduler {
   Batch Next(int executor, Instant now, Dropped& dropped);
 
   // `executor` has ended what Next() gave it, and answered it, which took `answering`.
-  void Finished(int executor, Duration answering = Duration(0));
+  void Finished(int executor, Instant now, Duration answering = Duration(0));
 
   // `executor` does something else, for about `busy`, until Finished(). 0: nobody knows.
   void SetBusy(int executor, Instant now, Duration busy = Duration(0));
@@ -85,9 +86,11 @@ class Scheduler {
     explicit ClassState(Duration ageing) : queue(ageing) {}
     RowQueue queue;
     Instant served = Instant::min();  // When it last had a turn.
+    bool held = false;                // For company, since then.
   };
   struct LaneState {
     Lane* lane = nullptr;
+    std::shared_ptr<Returns> returns;
     int rows = 0;
     int running = 0;                  // Executors.
     Instant served = Instant::min();  // When any of its classes last had a turn.
@@ -101,6 +104,8 @@ class Scheduler {
     bool was_idle = true;  // Before the last Next().
     Instant until;         // Roughly when its run ends.
     LaneState* lane = nullptr;
+    ShapeClass shape;
+    int rows = 0;
   };
   struct Candidate {
     LaneState* lane = nullptr;
@@ -108,7 +113,6 @@ class Scheduler {
     ClassState* state = nullptr;
     Instant slack_end = kNever;       // Among the classes of its lane.
     Instant lane_slack_end = kNever;  // Among lanes.
-    bool held = false;                // Company was waited for.
   };
 
   // Cancelled rows are found this soon; a deadline is met to the moment.
@@ -126,6 +130,8 @@ class Scheduler {
   bool MakeRoom(LaneState& lane, const Request& newcomer, Dropped& dropped);
   void SweepClass(LaneState& lane, ClassState& state, Instant now, Dropped& dropped);
   void SweepLane(LaneState& lane, Instant now, Dropped& dropped);
+  static Instant HoldEnd(const LaneState& lane, const ShapeClass& shape, const RowQueue& queue,
+                         Instant now);
   Candidate Consider(LaneState& lane, const ShapeClass& shape, ClassState& state, Instant now);
   Candidate MostUrgent(Instant now, Dropped& dropped);
   static int BucketFor(const Candidate& chosen, Instant now);

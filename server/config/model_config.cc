@@ -194,6 +194,10 @@ constexpr YamlField<QueueConfig> kQueueFields[] = {
      [](const YamlPlace& place, QueueConfig& queue) {
        return ReadInt(place, {0, kDelayUsMax}, queue.delay_us_max);
      }},
+    {"regroup_us_max",
+     [](const YamlPlace& place, QueueConfig& queue) {
+       return ReadInt(place, {0, kDelayUsMax}, queue.regroup_us_max);
+     }},
     {"executors_max",
      [](const YamlPlace& place, QueueConfig& queue) {
        return ReadInt(place, {1, 64}, queue.executors_max);

@@ -57,10 +57,11 @@ struct TextConfig {
 
 // How rows wait for an executor.
 struct QueueConfig {
-  int rows_waiting_max = 0;  // 1..kRowsWaitingMax; 0: not said, so the server decides.
-  int delay_us_max = 0;      // 0..kDelayUsMax: an idle executor waits so long for company.
-  int executors_max = 0;     // 1..64 that run it at once; 0: all.
-  int ageing_ms = 1000;      // 0..600'000: then a row goes before newer ones a priority above.
+  int rows_waiting_max = 0;     // 1..kRowsWaitingMax; 0: not said, so the server decides.
+  int delay_us_max = 0;         // 0..kDelayUsMax: an idle executor waits so long for company.
+  int regroup_us_max = 10'000;  // 0..kDelayUsMax: after a run, for those it answered to come back.
+  int executors_max = 0;        // 1..64 that run it at once; 0: all.
+  int ageing_ms = 1000;         // 0..600'000: then a row goes before newer ones a priority above.
 };
 
 // What becomes of an answer with scores that are NaN or infinite.

@@ -221,6 +221,7 @@ class WarmUpOfOne {
     lane.rows_waiting_max = config_.queue.rows_waiting_max > 0 ? config_.queue.rows_waiting_max
                                                                : options_.rows_waiting_max;
     lane.delay_max = std::chrono::microseconds(config_.queue.delay_us_max);
+    lane.regroup_max = std::chrono::microseconds(config_.queue.regroup_us_max);
     lane.executors_max = config_.queue.executors_max;
     lane.ageing = std::chrono::milliseconds(config_.queue.ageing_ms);
     lane.note = note_;

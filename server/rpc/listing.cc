@@ -52,6 +52,7 @@ void ToWire(const Lane& lane, const ModelConfig& config, v1::Scheduling& wire) {
   wire.mutable_buckets()->Add(options.buckets.begin(), options.buckets.end());
   wire.set_rows_waiting_max(options.rows_waiting_max);
   wire.set_delay_us_max(Microseconds(options.delay_max));
+  wire.set_regroup_us_max(Microseconds(options.regroup_max));
   wire.set_executors_max(options.executors_max);
   wire.set_ageing_ms(Microseconds(options.ageing) / 1000);
   wire.set_timeout_ms(config.timeout_ms);

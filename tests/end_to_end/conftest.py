@@ -64,7 +64,7 @@ GATED = {
     "timed": {"rows_per_batch_max": 1, "timeout_ms": 500},
     "flag": {"rows_per_batch_max": 8, "non_finite": "flag"},
     "knobs": {"rows_per_batch_max": 16, "timeout_ms": 2345, "non_finite": "flag", "queue": {
-        "rows_waiting_max": 77, "delay_us_max": 4567, "executors_max": 3, "ageing_ms": 8901}},
+        "rows_waiting_max": 77, "delay_us_max": 4567, "regroup_us_max": 6543, "executors_max": 3, "ageing_ms": 8901}},
 }
 
 

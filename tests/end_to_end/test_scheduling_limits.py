@@ -207,6 +207,7 @@ def test_knobs_are_shown(served):
     lines = [" ".join(line.split()) for line in shown.stdout.decode().splitlines()]
     for begin, value in (("rows in a run", "at most 16, in runs of 1, 2, 4, 8, 16"),
                          ("rows waiting", "0 now, at most 77"), ("wait for company", "4567 us"),
+                         ("wait for callers", "6543 us after a run"),
                          ("executors", "at most 3"), ("ageing", "8901 ms"),
                          ("time for a request", "at most 2345 ms"), ("NaN, infinite", "flag")):
         (line,) = [line for line in lines if line.startswith(begin)]
@@ -214,7 +215,7 @@ def test_knobs_are_shown(served):
     listed = harness.run_torchctl("--address", served.daemon.grpc, "models", "--json")
     of = {one["name"]: one["scheduling"] for one in json.loads(listed.stdout)}
     knobs = {"rows_per_batch_max": 16, "rows_waiting_max": 77, "delay_us_max": 4567,
-             "executors_max": 3, "ageing_ms": 8901, "timeout_ms": 2345, "non_finite": "flag"}
+             "regroup_us_max": 6543, "executors_max": 3, "ageing_ms": 8901, "timeout_ms": 2345, "non_finite": "flag"}
     assert {key: of["knobs"][key] for key in knobs} == knobs
     assert of["knobs"]["buckets"] == [1, 2, 4, 8, 16]
     assert of["one"]["rows_waiting_max"] == 99, "the server's"
@@ -244,6 +245,7 @@ WRONG = {
     "queue: {rows_waiting_max: 0}": ["queue.rows_waiting_max", "1..1000000"],
     "queue: {rows_waiting_max: many}": ["queue.rows_waiting_max", "1..1000000"],
     "queue: {delay_us_max: 10000001}": ["queue.delay_us_max", "0..10000000"],
+    "queue: {regroup_us_max: 10000001}": ["queue.regroup_us_max", "0..10000000"],
     "queue: {executors_max: 0}": ["queue.executors_max", "1..64"],
     "queue: {executors_max: 65}": ["queue.executors_max", "1..64"],
     "queue: {ageing_ms: 600001}": ["queue.ageing_ms", "0..600000"],

@@ -98,7 +98,7 @@ TEST_F(SchedulerTest, TheTimeToAnswerCounts) {
   for (int run = 0; run < 60; ++run) {
     if (run == 0) Occupy(lane);
     PushMany(lane, 1);
-    scheduler_->Finished(0, kRun);
+    scheduler_->Finished(0, now_, kRun);
     now_ += kRun;
     ASSERT_THAT(Next(), SizeIs(1));
   }
@@ -121,7 +121,7 @@ TEST_F(SchedulerTest, AnIdleExecutorRefusesWhatItCannotDoInTime) {
     if (Push(lane, {.deadline_in = kRun / 2}) == nullptr) continue;
     ++admitted;
     ASSERT_THAT(Next(), SizeIs(1)) << "what is tried must run";
-    scheduler_->Finished(0);
+    scheduler_->Finished(0, now_);
   }
   EXPECT_EQ(admitted, 10);
 }
@@ -145,7 +145,7 @@ TEST_F(SchedulerTest, AStaleEstimateNeverLocksAModelOut) {
     ++ran;
     now_ += kRun;
     lane.costs.Add({3}, 1, kRun);
-    scheduler_->Finished(0);
+    scheduler_->Finished(0, now_);
   }
   EXPECT_EQ(ran, 200);
 }

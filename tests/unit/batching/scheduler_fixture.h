@@ -73,7 +73,7 @@ class SchedulerTest : public ::testing::Test {
   // After `later`, `executor` has ended its run: what it runs next.
   std::vector<const Request*> FinishedAndNext(Duration later = kRun, int executor = 0) {
     now_ += later;
-    scheduler_->Finished(executor);
+    scheduler_->Finished(executor, now_);
     return Next(executor);
   }
 

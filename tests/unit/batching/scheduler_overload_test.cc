@@ -82,6 +82,7 @@ class OverloadWorld {
     LaneOptions options;
     options.buckets = overload.buckets;
     options.executors_max = overload.executors_max;
+    options.regroup_max = milliseconds(10);
     return options;
   }
 
@@ -108,7 +109,7 @@ class OverloadWorld {
       if (run.ends > now_) continue;
       for (const auto& row : run.batch.rows) ++(row->deadline >= now_ ? good_ : missed_);
       lane_.lane.costs.Add(run.batch.shape, run.batch.bucket, run.takes);
-      scheduler_.Finished(static_cast<int>(i), kAnswering);
+      scheduler_.Finished(static_cast<int>(i), now_, kAnswering);
       run = {};
     }
   }

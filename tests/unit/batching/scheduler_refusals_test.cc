@@ -227,7 +227,7 @@ TEST_F(SchedulerTest, WhenAllAreHopelessOneIsTriedNowAndThen) {
     const auto rows = FinishedAndNext(10 * kRun - milliseconds(5));
     ASSERT_LE(rows.size(), 1u);
     ran += static_cast<int>(rows.size());
-    scheduler_->Finished(0);
+    scheduler_->Finished(0, now_);
     ASSERT_EQ(scheduler_->rows_waiting(), 0);
   }
   EXPECT_EQ(ran, 4);

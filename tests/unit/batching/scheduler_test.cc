@@ -155,7 +155,7 @@ TEST_F(SchedulerTest, ALaneMayEndWithTheLastRowThatRan) {
   EXPECT_THAT(Next(1), ElementsAre(row));
   Push(other, {.deadline_in = milliseconds(100)});
   scheduler_->Sweep(now_, dropped_);
-  scheduler_->Finished(0);
+  scheduler_->Finished(0, now_);
   EXPECT_THAT(Next(0), SizeIs(1));
 }
 

@@ -78,6 +78,7 @@ inline ScriptLane RandomLane(Dice& dice, int executors) {
   lane.options.buckets = RandomBuckets(dice);
   lane.options.rows_waiting_max = dice.Percent(60) ? 1 + dice.Below(12) : 256;
   if (dice.Percent(30)) lane.options.delay_max = microseconds(500 + dice.Below(20'000));
+  if (dice.Percent(30)) lane.options.regroup_max = microseconds(500 + dice.Below(20'000));
   if (dice.Percent(25)) lane.options.executors_max = 1 + dice.Below(executors);
   lane.options.ageing = microseconds(dice.Of({2'000, 10'000, 40'000, 1'000'000}));
   const int fixed = 500 + dice.Below(10'000), per_row = 50 + dice.Below(3'000);
@@ -134,7 +135,7 @@ inline Script PlainScript(uint64_t seed) {
   script.lanes.push_back(RandomLane(dice, 1));
   ScriptLane& lane = script.lanes[0];
   lane.options.rows_waiting_max = 1 + dice.Below(lane.options.buckets.back());
-  lane.options.delay_max = {};
+  lane.options.delay_max = lane.options.regroup_max = {};
   lane.options.executors_max = 0;
   lane.measured_percent = 100;
   microseconds at{0};

@@ -144,7 +144,10 @@ void ScriptWorld::CheckBatch(const Batch& batch) {
   if (!Contains(options.buckets, batch.bucket)) return Fail("a batch of an odd size");
   if (rows > batch.bucket) Fail("more rows than the bucket has");
   if (batch.reason == Dispatch::kFull && rows < options.buckets.back()) Fail("said to be full");
-  if (batch.reason == Dispatch::kDelay && options.delay_max <= Duration(0)) Fail("odd delay");
+  if (batch.reason == Dispatch::kDelay &&
+      std::max(options.delay_max, options.regroup_max) <= Duration(0)) {
+    Fail("odd delay");
+  }
   if (batch.shape.size() != 1) return Fail("a batch of an odd shape");
   for (const auto& request : batch.rows) {
     if (request->lane != batch.lane) Fail("models share a batch");
@@ -241,7 +244,8 @@ void ScriptWorld::CheckNobodyIdles() {
     const auto lane_index = static_cast<size_t>(row->script->lane);
     const LaneOptions& options = lanes_[lane_index].options;
     if (options.executors_max > 0 && running_[lane_index] >= options.executors_max) continue;
-    if (options.delay_max <= Duration(0)) return Fail("an executor idles beside a row");
+    if (std::max(options.delay_max, options.regroup_max) <= Duration(0))
+      return Fail("an executor idles beside a row");
     row->held = true;
     ++fates_.held;
     bool& oldest_seen =
@@ -251,9 +255,10 @@ void ScriptWorld::CheckNobodyIdles() {
     const ptrdiff_t alike = std::count_if(waiting_.begin(), waiting_.end(),
                                           [&](const Row* other) { return Alike(*other, *row); });
     if (alike >= options.buckets.back()) Fail("a full batch waits for company");
-    if (row->admitted + options.delay_max + script_.wakes_late <= now_)
-      Fail("waits for company too long");
-    if (scheduler_.NextHoldEnd() > row->admitted + options.delay_max) Fail("would wait too long");
+    const Instant limit =
+        std::max(row->admitted + options.delay_max, last_ends_[lane_index] + options.regroup_max);
+    if (limit + script_.wakes_late <= now_) Fail("waits for company too long");
+    if (scheduler_.NextHoldEnd() > limit) Fail("would wait too long");
   }
 }
 

@@ -103,10 +103,11 @@ bool ScriptWorld::EndRuns() {
           {executor.size}, of.options.buckets[executor.bucket],
           of.took[static_cast<size_t>(executor.size) - 1][executor.bucket]);
       --running_[static_cast<size_t>(executor.lane)];
+      last_ends_[static_cast<size_t>(executor.lane)] = now_;
       for (Row* row : waiting_) row->held = row->held && row->script->lane != executor.lane;
     }
     executor = {};
-    scheduler_.Finished(static_cast<int>(i));
+    scheduler_.Finished(static_cast<int>(i), now_);
     ended = true;
   }
   return ended;

@@ -104,7 +104,8 @@ class ScriptWorld {
   std::deque<Lane> lanes_;
   std::vector<Row> rows_;
   std::vector<Executor> executors_;
-  std::vector<int> running_;  // By lane.
+  std::vector<int> running_;                       // By lane.
+  std::array<Instant, kScriptLanes> last_ends_{};  // Of runs, by lane.
   Scheduler scheduler_;
   Dropped dropped_;
   std::vector<Row*> waiting_;  // As admitted.

@@ -118,6 +118,7 @@ TEST(ModelsJsonTest, HoldsEveryFieldOfScheduling) {
   scheduling->set_rows_waiting(3);
   scheduling->set_rows_waiting_max(256);
   scheduling->set_delay_us_max(500);
+  scheduling->set_regroup_us_max(700);
   scheduling->set_executors_max(2);
   scheduling->set_ageing_ms(1000);
   scheduling->set_timeout_ms(800);
@@ -131,7 +132,7 @@ TEST(ModelsJsonTest, HoldsEveryFieldOfScheduling) {
   cost->set_runs(9);
   EXPECT_EQ(json::parse(ModelsJson(response))[0]["scheduling"], json::parse(R"({
     "rows_per_batch_max": 4, "buckets": [1, 2, 4], "rows_waiting": 3, "rows_waiting_max": 256,
-    "delay_us_max": 500, "executors_max": 2, "ageing_ms": 1000, "timeout_ms": 800,
+    "delay_us_max": 500, "regroup_us_max": 700, "executors_max": 2, "ageing_ms": 1000, "timeout_ms": 800,
     "non_finite": "flag", "text_lengths": [64], "note": "rows run one by one",
     "costs": [{"open_sizes": [64], "bucket": 2, "mean_us": 1500, "runs": 9}]})"));
 }

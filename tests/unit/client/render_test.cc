@@ -117,6 +117,7 @@ TEST(ModelsTableTest, VerboseShowsBeneathEachVersionHowItsRowsWaitAndRun) {
   scheduling->set_rows_waiting(3);
   scheduling->set_rows_waiting_max(256);
   scheduling->set_delay_us_max(500);
+  scheduling->set_regroup_us_max(700);
   scheduling->set_executors_max(2);
   scheduling->set_ageing_ms(1000);
   scheduling->set_timeout_ms(800);
@@ -139,6 +140,7 @@ TEST(ModelsTableTest, VerboseShowsBeneathEachVersionHowItsRowsWaitAndRun) {
             "    rows in a run       at most 4, in runs of 1, 2, 4\n"
             "    rows waiting        3 now, at most 256\n"
             "    wait for company    at most 500 us\n"
+            "    wait for callers    at most 700 us after a run, for those it answered\n"
             "    executors           at most 2 at once\n"
             "    ageing              goes before newer rows a priority above after 1000 ms\n"
             "    time for a request  at most 800 ms\n"
@@ -157,7 +159,7 @@ TEST(ModelsTableTest, VerboseSaysInWordsWhatNobodyLimited) {
   scheduling->add_buckets(1);
   const std::string table = ModelsTable(response, /*verbose=*/true);
   for (const char* line :
-       {"wait for company    none\n", "executors           all\n",
+       {"wait for company    none\n", "wait for callers    none\n", "executors           all\n",
         "time for a request  what its caller allows\n", "    nothing is measured yet\n"}) {
     EXPECT_THAT(table, HasSubstr(line));
   }

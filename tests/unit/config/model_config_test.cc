@@ -126,21 +126,26 @@ TEST(ModelConfigTest, QueueReadsEveryKey) {
     const QueueConfig defaults = Good(yaml).queue;
     EXPECT_EQ(defaults.rows_waiting_max, 0);
     EXPECT_EQ(defaults.delay_us_max, 0);
+    EXPECT_EQ(defaults.regroup_us_max, 10'000);
     EXPECT_EQ(defaults.executors_max, 0);
     EXPECT_EQ(defaults.ageing_ms, 1000);
   }
-  const QueueConfig most =
-      Good(
-          "queue: {rows_waiting_max: 1000000, delay_us_max: 10000000, executors_max: 64, "
-          "ageing_ms: 600000}\n")
-          .queue;
+  const QueueConfig most = Good(
+                               "queue: {rows_waiting_max: 1000000, delay_us_max: 10000000, "
+                               "regroup_us_max: 9999999, executors_max: 64, ageing_ms: 600000}\n")
+                               .queue;
   EXPECT_EQ(most.rows_waiting_max, 1'000'000);
   EXPECT_EQ(most.delay_us_max, 10'000'000);
+  EXPECT_EQ(most.regroup_us_max, 9'999'999);
   EXPECT_EQ(most.executors_max, 64);
   EXPECT_EQ(most.ageing_ms, 600'000);
   const QueueConfig least =
-      Good("queue: {rows_waiting_max: 1, delay_us_max: 0, executors_max: 1, ageing_ms: 0}\n").queue;
+      Good(
+          "queue: {rows_waiting_max: 1, delay_us_max: 0, regroup_us_max: 0, executors_max: 1, "
+          "ageing_ms: 0}\n")
+          .queue;
   EXPECT_EQ(least.rows_waiting_max, 1);
+  EXPECT_EQ(least.regroup_us_max, 0);
   EXPECT_EQ(least.executors_max, 1);
   EXPECT_EQ(least.ageing_ms, 0);
 }
@@ -266,6 +271,7 @@ TEST(ModelConfigTest, WrongValueIsNamedWithWhatWasExpected) {
       {"queue: {rows_waiting_max: 0}", "queue.rows_waiting_max", "\"0\"", "1..1000000"},
       {"queue: {rows_waiting_max: 1000001}", "queue.rows_waiting_max", "\"1000001\"", "1..1000000"},
       {"queue: {delay_us_max: -1}", "queue.delay_us_max", "\"-1\"", "0..10000000"},
+      {"queue: {regroup_us_max: -1}", "queue.regroup_us_max", "\"-1\"", "0..10000000"},
       {"queue: {delay_us_max: 10000001}", "queue.delay_us_max", "\"10000001\"", "0..10000000"},
       {"queue: {executors_max: 0}", "queue.executors_max", "\"0\"", "1..64"},
       {"queue: {executors_max: 65}", "queue.executors_max", "\"65\"", "1..64"},

@@ -84,6 +84,7 @@ TEST_F(ListingTest, EveryKnobOfTheLaneIsVisible) {
   options.buckets = {1, 2, 4, 6};
   options.rows_waiting_max = 77;
   options.delay_max = microseconds(500);
+  options.regroup_max = microseconds(700);
   options.executors_max = 2;
   options.ageing = milliseconds(250);
   options.note = "rows run one by one: they differ";
@@ -98,6 +99,7 @@ TEST_F(ListingTest, EveryKnobOfTheLaneIsVisible) {
   EXPECT_EQ(listed.rows_waiting(), 5);
   EXPECT_EQ(listed.rows_waiting_max(), 77);
   EXPECT_EQ(listed.delay_us_max(), 500);
+  EXPECT_EQ(listed.regroup_us_max(), 700);
   EXPECT_EQ(listed.executors_max(), 2);
   EXPECT_EQ(listed.ageing_ms(), 250);
   EXPECT_EQ(listed.timeout_ms(), 800);
@@ -110,6 +112,7 @@ TEST_F(ListingTest, WhatNobodySaidIsZeroOrEmpty) {
   const v1::Scheduling listed = Listed(Ready({}, {})).scheduling();
   EXPECT_EQ(listed.rows_waiting(), 0);
   EXPECT_EQ(listed.delay_us_max(), 0);
+  EXPECT_EQ(listed.regroup_us_max(), 0);
   EXPECT_EQ(listed.executors_max(), 0);
   EXPECT_EQ(listed.ageing_ms(), 1000);
   EXPECT_EQ(listed.timeout_ms(), 0);
