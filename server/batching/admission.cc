@@ -80,13 +80,14 @@ bool Scheduler::Tries(LaneState& lane) {
   return lane.tries = ++lane.lane->untried % kTryEvery == 0;
 }
 
-// The row that goes is the newest of the lowest priority below the newcomer's, else of the client
+// The row that goes is the newest of the lowest priority below the newcomer's that has not waited
+// so long that it would go first, else of the client
 // that has most waiting, if that is more than the newcomer's client would have.
-bool Scheduler::MakeRoom(LaneState& lane, const Request& newcomer, Dropped& dropped) {
+bool Scheduler::MakeRoom(LaneState& lane, const Request& newcomer, Instant now, Dropped& dropped) {
   std::unique_ptr<Request> victim;
   const auto take = [&](Priority at_most, uint64_t client) {
     for (auto at = lane.classes.begin(); victim == nullptr && at != lane.classes.end(); ++at) {
-      victim = at->second.queue.TakeNewest(at_most, client);
+      victim = at->second.queue.TakeNewest(at_most, client, {newcomer.priority, now});
     }
   };
   std::vector<std::pair<int, uint64_t>> greediest;
@@ -103,6 +104,7 @@ bool Scheduler::MakeRoom(LaneState& lane, const Request& newcomer, Dropped& drop
     take(newcomer.priority, greediest.front().second);
   }
   if (victim == nullptr) return false;
+  lane.returns->Refused();
   Left(lane, *victim);
   const Duration retry = lane.lane->costs.Typical({}, lane.rows);
   dropped.push_back(
@@ -142,7 +144,7 @@ absl::Status Scheduler::Push(std::unique_ptr<Request>&& request, Instant now, Dr
                         ahead - left);
     }
   }
-  if (lane.rows >= most && !MakeRoom(lane, *request, dropped)) {
+  if (lane.rows >= most && !MakeRoom(lane, *request, now, dropped)) {
     lane.returns->Refused();
     const Duration half = lane.lane->costs.Typical(shape, (lane.rows + 1) / 2);
     return Overloaded(Refusal::kQueueFull,

@@ -210,9 +210,15 @@ Executors::Work Executors::Take(int self, Duration answering) {
     const Instant now = clock_.Now();
     const bool rows_first = now < rows_first_until_[static_cast<size_t>(self)];
     if (!rounds.empty() && !rows_first) return TakeRound(self);
-    work.batch = scheduler_.Next(self, now, work.dropped);
-    // Whoever waits on, for a turn or for company, may expire meanwhile.
-    if (scheduler_.rows_waiting() > 0) WakeSweeper();
+    // A warm-up's run is not shorter than a wait for company, and after the end nobody comes.
+    const bool may_hold = rounds.empty() && !stopping_;
+    work.batch = scheduler_.Next(self, now, work.dropped, may_hold);
+    if (scheduler_.rows_waiting() > 0) {
+      // Whoever waits on, for a turn or for company, may expire meanwhile; and what was held for
+      // company may be another's to run.
+      WakeSweeper();
+      if (!work.batch.rows.empty() && idle_ > 0) WakeExecutor();
+    }
     if (!work.batch.rows.empty() || !work.dropped.empty()) return work;
     if (!rounds.empty()) return TakeRound(self);
     if (stopping_ && scheduler_.rows_waiting() == 0) {

@@ -89,12 +89,15 @@ std::vector<std::unique_ptr<Request>> RowQueue::Remove(
   return removed;
 }
 
-std::unique_ptr<Request> RowQueue::TakeNewest(Priority at_most, uint64_t client) {
+std::unique_ptr<Request> RowQueue::TakeNewest(Priority at_most, uint64_t client,
+                                              const Newcomer& newcomer) {
   for (int level = kPriorities - 1; level >= static_cast<int>(at_most); --level) {
     Turns& turns = levels_[static_cast<size_t>(level)];
     const auto found = std::find_if(turns.begin(), turns.end(),
                                     [&](const Client& known) { return known.id == client; });
     if (found == turns.end()) continue;
+    const int below = level - static_cast<int>(newcomer.priority);
+    if (below > 0 && found->rows.back()->admitted + below * ageing_ < newcomer.now) continue;
     std::unique_ptr<Request> newest = std::move(found->rows.back());
     found->rows.pop_back();
     if (found->rows.empty()) turns.erase(found);

@@ -18,6 +18,12 @@
 
 namespace torchd {
 
+// A row that asks for the place of another.
+struct Newcomer {
+  Priority priority = Priority::kNormal;
+  Instant now = Instant::min();
+};
+
 class RowQueue {
  public:
   explicit RowQueue(Duration ageing) : ageing_(ageing) {}
@@ -39,8 +45,10 @@ class RowQueue {
   // When the row that has waited longest, by its priority, was admitted, as if it had the highest.
   Instant Oldest() const;
 
-  // The newest row of a client, at or below a priority; null without one.
-  std::unique_ptr<Request> TakeNewest(Priority at_most, uint64_t client);
+  // The newest row of a client, at or below a priority; null without one, and where it has waited
+  // long enough to go before a newcomer.
+  std::unique_ptr<Request> TakeNewest(Priority at_most, uint64_t client,
+                                      const Newcomer& newcomer = {});
 
   // Calls `visit` for each row.
   void ForEach(const std::function<void(const Request&)>& visit) const;

@@ -105,15 +105,17 @@ void Scheduler::Sweep(Instant now, Dropped& dropped) {
 
 // Until when an idle executor leaves the rows of a shape waiting for company; in the past: it does
 // not.
-Instant Scheduler::HoldEnd(const LaneState& lane, const ShapeClass& shape, const RowQueue& queue,
-                           Instant now) {
+Instant Scheduler::HoldEnd(const LaneState& lane, const ShapeClass& shape, const ClassState& state,
+                           Instant now) const {
   const LaneOptions& options = lane.lane->options;
   const CostTable& costs = lane.lane->costs;
   const Returns& returns = *lane.returns;
-  const int rows = queue.rows();
+  const int rows = state.queue.rows();
+  const int room = options.rows_waiting_max - lane.rows;
+  if (room <= 0) return Instant::min();
   Instant deadline = kNever;
   Instant admitted = kNever;
-  queue.ForEach([&](const Request& request) {
+  state.queue.ForEach([&](const Request& request) {
     deadline = std::min(deadline, LatestEnd(request));
     admitted = std::min(admitted, request.admitted);
   });
@@ -121,13 +123,15 @@ Instant Scheduler::HoldEnd(const LaneState& lane, const ShapeClass& shape, const
   if (options.delay_max > Duration(0) && costs.CompanyPays(shape, rows)) {
     end = admitted + options.delay_max;
   }
-  const int company = std::min(returns.Expected(shape, now), lane.lane->rows_max()) - rows;
+  const int expected = std::min(returns.Expected(shape, now), lane.lane->rows_max());
+  const int company = std::min(expected - rows, room);
   if (company > 0) {
     const Duration saved = costs.Typical(shape, rows) + costs.Typical(shape, company) -
                            costs.Typical(shape, rows + company);
     if (saved >= kSavedLeast) {
+      const Instant since = std::min(state.held_since, now);
       const Instant patience = returns.last() + 2 * saved * company / (rows + company);
-      end = std::max(end, std::min({returns.until(), returns.ended() + saved, patience}));
+      end = std::max(end, std::min({returns.until(), since + saved, patience}));
     }
   }
   if (end <= now) return Instant::min();
@@ -136,7 +140,7 @@ Instant Scheduler::HoldEnd(const LaneState& lane, const ShapeClass& shape, const
 }
 
 Scheduler::Candidate Scheduler::Consider(LaneState& lane, const ShapeClass& shape,
-                                         ClassState& state, Instant now) {
+                                         ClassState& state, Instant now) const {
   const LaneOptions& options = lane.lane->options;
   const int rows = state.queue.rows();
   Instant deadline = kNever;
@@ -154,16 +158,14 @@ Scheduler::Candidate Scheduler::Consider(LaneState& lane, const ShapeClass& shap
   Candidate candidate{&lane, &shape, &state};
   candidate.slack_end = std::min(deadline, turn + kPatience) - takes;
   candidate.lane_slack_end = std::min(deadline, lane_turn + kPatience) - takes;
-  const Instant hold_end = HoldEnd(lane, shape, state.queue, now);
-  if (hold_end > now) {
-    hold_end_ = std::min(hold_end_, hold_end);
-    state.held = true;
-    candidate.state = nullptr;
-  }
+  candidate.hold_end = HoldEnd(lane, shape, state, now);
   return candidate;
 }
 
-Scheduler::Candidate Scheduler::MostUrgent(Instant now, Dropped& dropped) {
+// Nothing where all that waits is held. Beside what runs now in any case, rows that wait for
+// company go by their slack: they would wait for that run as well.
+Scheduler::Candidate Scheduler::MostUrgent(Instant now, Dropped& dropped, bool may_hold) {
+  bool hold = may_hold;
   Candidate chosen;
   Instant least = kNever;
   for (size_t i = lanes_.size(); i-- > 0;) {
@@ -180,7 +182,12 @@ Scheduler::Candidate Scheduler::MostUrgent(Instant now, Dropped& dropped) {
     Instant lane_least = kNever;
     for (auto& [shape, state] : lane.classes) {
       const Candidate candidate = Consider(lane, shape, state, now);
-      if (candidate.state == nullptr) continue;
+      if (candidate.hold_end > now) {
+        hold_end_ = std::min(hold_end_, candidate.hold_end);
+        state.held_since = std::min(state.held_since, now);
+      } else {
+        hold = false;
+      }
       lane_least = std::min(lane_least, candidate.lane_slack_end);
       if (own.state == nullptr || candidate.slack_end < own.slack_end) own = candidate;
     }
@@ -190,7 +197,7 @@ Scheduler::Candidate Scheduler::MostUrgent(Instant now, Dropped& dropped) {
       least = lane_least;
     }
   }
-  return chosen;
+  return hold ? Candidate() : chosen;
 }
 
 // What CostTable chooses, or fewer where that lets a row make its deadline. Not where a whole batch
@@ -226,6 +233,7 @@ void Scheduler::DropHopeless(LaneState& lane, const ShapeClass& shape, RowQueue&
     if (last == nullptr || row.deadline > last->deadline) last = &row;
   });
   if (hopeless == 0) return;
+  lane.returns->Refused();
   if (hopeless == rows && !lane.tries) lane.tries = ++lane.lane->untried % kTryEvery == 0;
   const Request* const kept = hopeless == rows && lane.tries ? last : nullptr;
   for (auto& request :
@@ -245,13 +253,13 @@ void Scheduler::DropHopeless(LaneState& lane, Instant now, Dropped& dropped) {
   }
 }
 
-Batch Scheduler::Next(int executor, Instant now, Dropped& dropped) {
+Batch Scheduler::Next(int executor, Instant now, Dropped& dropped, bool may_hold) {
   Executor& self = executors_[static_cast<size_t>(executor)];
   const bool was_idle = std::exchange(self.was_idle, true);
   hold_end_ = kNever;
   Batch batch;
   if (rows_ == 0) return batch;
-  const Candidate chosen = MostUrgent(now, dropped);
+  const Candidate chosen = MostUrgent(now, dropped, may_hold);
   if (chosen.state == nullptr) return batch;
   batch.lane = chosen.lane->lane;
   batch.shape = *chosen.shape;
@@ -262,21 +270,23 @@ Batch Scheduler::Next(int executor, Instant now, Dropped& dropped) {
   }
   const auto rows = static_cast<int>(batch.rows.size());
   batch.reason = rows == batch.lane->rows_max() && rows > 1 ? Dispatch::kFull
-                 : chosen.state->held                       ? Dispatch::kDelay
+                 : chosen.state->held_since < now           ? Dispatch::kDelay
                  : was_idle                                 ? Dispatch::kIdle
                                                             : Dispatch::kNext;
   chosen.lane->served = chosen.state->served = now;
-  chosen.state->held = false;
+  chosen.state->held_since = kNever;
+  chosen.lane->returns->Taken(batch.shape, rows);
+  hold_end_ = kNever;  // Whoever asks next finds out anew.
   if (chosen.state->queue.rows() == 0) chosen.lane->classes.erase(batch.shape);
   chosen.lane->tries = false;
   ++chosen.lane->running;
   const Duration takes = batch.lane->costs.CarefulRun(batch.shape, batch.bucket);
-  self = {true, false, now + takes, chosen.lane, batch.shape, rows};
+  self = {true, false, now + takes, chosen.lane, batch.shape, rows, now};
   return batch;
 }
 
 void Scheduler::SetBusy(int executor, Instant now, Duration busy) {
-  executors_[static_cast<size_t>(executor)] = {true, false, now + busy, nullptr, {}, 0};
+  executors_[static_cast<size_t>(executor)] = {true, false, now + busy, nullptr, {}, 0, now};
 }
 
 void Scheduler::Finished(int executor, Instant now, Duration answering) {
@@ -292,7 +302,8 @@ void Scheduler::Finished(int executor, Instant now, Duration answering) {
     alike->second.queue.ForEach(
         [&](const Request& request) { ++(request.admitted <= ended ? waiting : back); });
   }
-  lane->returns->Ended(self.shape, self.rows, waiting, ended, back);
+  lane->returns->Ended({self.shape, self.rows, ended - self.began, ended, waiting, back,
+                        static_cast<int>(executors_.size())});
   --lane->running;
   EraseIfDone(*lane);
 }

@@ -60,8 +60,8 @@ class Scheduler {
   absl::Status Push(std::unique_ptr<Request>&& request, Instant now, Dropped& dropped);
 
   // What `executor` runs now. Nothing: it is idle, and asks again after a Push(), a Finished() or
-  // at NextHoldEnd().
-  Batch Next(int executor, Instant now, Dropped& dropped);
+  // at NextHoldEnd(). `may_hold`: it may leave rows waiting for company.
+  Batch Next(int executor, Instant now, Dropped& dropped, bool may_hold = true);
 
   // `executor` has ended what Next() gave it, and answered it, which took `answering`.
   void Finished(int executor, Instant now, Duration answering = Duration(0));
@@ -86,7 +86,7 @@ class Scheduler {
     explicit ClassState(Duration ageing) : queue(ageing) {}
     RowQueue queue;
     Instant served = Instant::min();  // When it last had a turn.
-    bool held = false;                // For company, since then.
+    Instant held_since = kNever;      // For company.
   };
   struct LaneState {
     Lane* lane = nullptr;
@@ -106,6 +106,7 @@ class Scheduler {
     LaneState* lane = nullptr;
     ShapeClass shape;
     int rows = 0;
+    Instant began;
   };
   struct Candidate {
     LaneState* lane = nullptr;
@@ -113,6 +114,7 @@ class Scheduler {
     ClassState* state = nullptr;
     Instant slack_end = kNever;       // Among the classes of its lane.
     Instant lane_slack_end = kNever;  // Among lanes.
+    Instant hold_end = Instant::min();
   };
 
   // Cancelled rows are found this soon; a deadline is met to the moment.
@@ -127,13 +129,14 @@ class Scheduler {
   Duration AnsweredIn(const LaneState& lane, const ShapeClass& shape, const Request& request,
                       Instant now) const;
   static bool Tries(LaneState& lane);
-  bool MakeRoom(LaneState& lane, const Request& newcomer, Dropped& dropped);
+  bool MakeRoom(LaneState& lane, const Request& newcomer, Instant now, Dropped& dropped);
   void SweepClass(LaneState& lane, ClassState& state, Instant now, Dropped& dropped);
   void SweepLane(LaneState& lane, Instant now, Dropped& dropped);
-  static Instant HoldEnd(const LaneState& lane, const ShapeClass& shape, const RowQueue& queue,
-                         Instant now);
-  Candidate Consider(LaneState& lane, const ShapeClass& shape, ClassState& state, Instant now);
-  Candidate MostUrgent(Instant now, Dropped& dropped);
+  Instant HoldEnd(const LaneState& lane, const ShapeClass& shape, const ClassState& state,
+                  Instant now) const;
+  Candidate Consider(LaneState& lane, const ShapeClass& shape, ClassState& state,
+                     Instant now) const;
+  Candidate MostUrgent(Instant now, Dropped& dropped, bool may_hold);
   static int BucketFor(const Candidate& chosen, Instant now);
   void DropHopeless(LaneState& lane, Instant now, Dropped& dropped);
   void DropHopeless(LaneState& lane, const ShapeClass& shape, RowQueue& queue, Instant now,

@@ -282,6 +282,7 @@ TEST(ExecutorsBatchesTest, EveryRowIsAnsweredOnceWhateverEightThreadsDo) {
   Lane first(doubling.model, options);
   options.executors_max = 0;
   options.delay_max = std::chrono::microseconds(200);
+  options.regroup_max = milliseconds(5);
   Lane second(doubling.model, options);
   std::vector<Answer> answers(kThreads * kRows);
   std::atomic<int> refused{0};

@@ -218,6 +218,13 @@ TEST_F(RowQueueTest, TakeNewestTakesTheLastToCome) {
   EXPECT_THAT(PopAll(), ElementsAre("a1", "b1", "a2"));
 }
 
+TEST_F(RowQueueTest, TakeNewestLeavesWhatWouldGoFirst) {
+  Push("a", kLow, 1);
+  EXPECT_EQ(queue_.TakeNewest(kLow, 1, {kHigh, start_ + milliseconds(2001)}), nullptr);
+  EXPECT_EQ(queue_.TakeNewest(kLow, 1, {kNormal, start_ + milliseconds(1001)}), nullptr);
+  EXPECT_EQ(NameOf(queue_.TakeNewest(kLow, 1, {kHigh, start_ + milliseconds(1999)}).get()), "a");
+}
+
 TEST_F(RowQueueTest, TakeNewestLeavesHigherPriorities) {
   Push("high", kHigh, 1);
   Push("normal", kNormal, 1);

@@ -1,8 +1,5 @@
-// What runs next, and with whom. Who is refused or dropped: scheduler_refusals_test.cc.
+// What runs next, and with whom. Waiting for company: scheduler_company_test.cc.
 #include "server/batching/scheduler.h"
-
-#include <algorithm>
-#include <atomic>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -15,12 +12,6 @@ using std::chrono::milliseconds;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
-
-LaneOptions WithDelay(Duration delay_max) {
-  LaneOptions options = UpTo8();
-  options.delay_max = delay_max;
-  return options;
-}
 
 TEST_F(SchedulerTest, EmptyHasNothing) {
   EXPECT_THAT(Next(), IsEmpty());
@@ -157,134 +148,6 @@ TEST_F(SchedulerTest, ALaneMayEndWithTheLastRowThatRan) {
   scheduler_->Sweep(now_, dropped_);
   scheduler_->Finished(0, now_);
   EXPECT_THAT(Next(0), SizeIs(1));
-}
-
-// --- Waiting for company ---
-
-TEST_F(SchedulerTest, WaitsForCompanyNoLongerThanDelayMax) {
-  Lane& lane = NewLane(FixedCost(), WithDelay(milliseconds(5)));
-  const Request* row = Push(lane);
-  EXPECT_THAT(Next(), IsEmpty());
-  EXPECT_EQ(scheduler_->NextHoldEnd(), now_ + milliseconds(5));
-  now_ += milliseconds(4);
-  EXPECT_THAT(Next(), IsEmpty());
-  now_ += milliseconds(1);
-  EXPECT_THAT(Next(), ElementsAre(row));
-  EXPECT_EQ(batch_.reason, Dispatch::kDelay);
-  EXPECT_EQ(scheduler_->NextHoldEnd(), kNever);
-}
-
-TEST_F(SchedulerTest, TheOldestRowDecidesHowLongCompanyIsWaitedFor) {
-  Lane& lane = NewLane(FixedCost(), WithDelay(milliseconds(5)));
-  const Request* first = Push(lane);
-  EXPECT_THAT(Next(), IsEmpty());
-  now_ += milliseconds(3);
-  const Request* second = Push(lane);
-  EXPECT_THAT(Next(), IsEmpty());
-  EXPECT_EQ(scheduler_->NextHoldEnd(), now_ + milliseconds(2));
-  now_ += milliseconds(2);
-  EXPECT_THAT(Next(), ElementsAre(first, second));
-}
-
-TEST_F(SchedulerTest, AFullBatchWaitsForNobody) {
-  Lane& lane = NewLane(FixedCost(), WithDelay(milliseconds(5)));
-  PushMany(lane, 7);
-  EXPECT_THAT(Next(), IsEmpty());
-  Push(lane);
-  EXPECT_THAT(Next(), SizeIs(8));
-  EXPECT_EQ(batch_.reason, Dispatch::kFull);
-}
-
-TEST_F(SchedulerTest, NoDelayWhereCompanyDoesNotPay) {
-  Lane& lane = NewLane(Linear(), WithDelay(milliseconds(5)));
-  Push(lane);
-  EXPECT_THAT(Next(), SizeIs(1));
-}
-
-TEST_F(SchedulerTest, NoDelayWhereOnlyOneRowFits) {
-  LaneOptions options;
-  options.delay_max = milliseconds(5);
-  Lane& lane = NewLane({{1, kRun}}, options);
-  Push(lane);
-  EXPECT_THAT(Next(), SizeIs(1));
-}
-
-TEST_F(SchedulerTest, WaitingForCompanyNeverMissesADeadline) {
-  Lane& lane = NewLane(FixedCost(), WithDelay(milliseconds(50)));
-  const Request* row = Push(lane, {.deadline_in = milliseconds(30)});
-  const Instant deadline = now_ + milliseconds(30);
-  EXPECT_THAT(Next(), IsEmpty());
-  ASSERT_LE(scheduler_->NextHoldEnd(), deadline - kRun);
-  now_ = scheduler_->NextHoldEnd();
-  EXPECT_THAT(Next(), ElementsAre(row));
-  EXPECT_THAT(dropped_, IsEmpty());
-}
-
-TEST_F(SchedulerTest, AnUrgentNewcomerEndsTheWaitForCompany) {
-  Lane& lane = NewLane(FixedCost(), WithDelay(milliseconds(50)));
-  Push(lane);
-  EXPECT_THAT(Next(), IsEmpty());
-  now_ += milliseconds(1);
-  Push(lane, {.deadline_in = kRun + kRun / 2});
-  now_ = std::min(now_ + kRun / 5, scheduler_->NextHoldEnd());
-  if (Next().empty()) {
-    ASSERT_LE(scheduler_->NextHoldEnd(), now_ + kRun / 5);
-    now_ = scheduler_->NextHoldEnd();
-    EXPECT_THAT(Next(), SizeIs(2));
-  }
-  EXPECT_THAT(dropped_, IsEmpty());
-}
-
-// Four together take 14 ms, one alone 11: the company of three more must not cost the first its
-// deadline.
-TEST_F(SchedulerTest, CompanyMakesNobodyLate) {
-  Lane& lane = NewLane(
-      {{1, milliseconds(11)}, {2, milliseconds(12)}, {4, milliseconds(14)}, {8, milliseconds(18)}},
-      WithDelay(milliseconds(50)));
-  const Request* first = Push(lane, {.deadline_in = milliseconds(15)});
-  EXPECT_THAT(Next(), IsEmpty());
-  now_ += milliseconds(1);
-  PushMany(lane, 4);
-  EXPECT_THAT(Next(), ::testing::Contains(first));
-  EXPECT_THAT(dropped_, IsEmpty());
-}
-
-TEST_F(SchedulerTest, RowsThatWaitForCompanyHoldUpNobodyElse) {
-  Lane& patient = NewLane(FixedCost(), WithDelay(milliseconds(50)));
-  Lane& other = NewLane(FixedCost());
-  Push(patient);
-  EXPECT_THAT(Next(), IsEmpty());
-  const Request* row = Push(other);
-  EXPECT_THAT(Next(), ElementsAre(row));
-}
-
-TEST_F(SchedulerTest, ABusyExecutorHasNotWaitedForCompany) {
-  Lane& lane = NewLane(FixedCost(), WithDelay(milliseconds(5)));
-  scheduler_->SetBusy(0, now_);
-  const Request* row = Push(lane);
-  EXPECT_THAT(FinishedAndNext(milliseconds(6)), ElementsAre(row));
-  EXPECT_EQ(batch_.reason, Dispatch::kNext);
-}
-
-TEST_F(SchedulerTest, ADeadlineThatLeavesNoTimeToWaitIsNoDelay) {
-  Lane& lane = NewLane(FixedCost(), WithDelay(milliseconds(50)));
-  const Request* row = Push(lane, {.deadline_in = kRun + milliseconds(2)});
-  EXPECT_THAT(Next(), ElementsAre(row));
-  EXPECT_EQ(batch_.reason, Dispatch::kIdle);
-}
-
-// Else idle executors would wake for it again and again.
-TEST_F(SchedulerTest, TheWaitForCompanyEndsWithTheRowThatWaited) {
-  Lane& lane = NewLane(FixedCost(), WithDelay(milliseconds(50)));
-  std::atomic<bool> cancelled{false};
-  Push(lane, {.cancelled = &cancelled});
-  EXPECT_THAT(Next(), IsEmpty());
-  cancelled = true;
-  now_ = scheduler_->NextSweepTime();
-  scheduler_->Sweep(now_, dropped_);
-  EXPECT_THAT(dropped_, SizeIs(1));
-  EXPECT_THAT(Next(), IsEmpty());
-  EXPECT_EQ(scheduler_->NextHoldEnd(), kNever);
 }
 
 // --- Whose turn it is ---

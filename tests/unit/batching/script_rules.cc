@@ -81,7 +81,12 @@ void ScriptWorld::CheckDisplaced(const Row& row, const Row& newcomer) {
   if (Waiting(lane) < lanes_[static_cast<size_t>(lane)].options.rows_waiting_max) {
     Fail("displaced though there was room");
   }
-  if (row.script->priority < newcomer.script->priority) Fail("displaced by a lower priority");
+  const int below =
+      static_cast<int>(row.script->priority) - static_cast<int>(newcomer.script->priority);
+  if (below < 0) Fail("displaced by a lower priority");
+  if (below > 0 && row.admitted + below * Ageing(row) < now_) {
+    Fail("displaced though it would have gone first");
+  }
   if (row.script->priority == newcomer.script->priority &&
       Waiting(lane, row.script->client) <= Waiting(lane, newcomer.script->client)) {
     Fail("displaced by a client that is no more polite");
@@ -255,6 +260,9 @@ void ScriptWorld::CheckNobodyIdles() {
     const ptrdiff_t alike = std::count_if(waiting_.begin(), waiting_.end(),
                                           [&](const Row* other) { return Alike(*other, *row); });
     if (alike >= options.buckets.back()) Fail("a full batch waits for company");
+    if (Waiting(row->script->lane) >= options.rows_waiting_max) {
+      Fail("a full queue waits for company");
+    }
     const Instant limit =
         std::max(row->admitted + options.delay_max, last_ends_[lane_index] + options.regroup_max);
     if (limit + script_.wakes_late <= now_) Fail("waits for company too long");
