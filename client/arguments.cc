@@ -123,7 +123,8 @@ constexpr unsigned kInClassify = 2;
 constexpr unsigned kInModels = 4;
 constexpr unsigned kInStatus = 8;
 constexpr unsigned kInChange = 16;  // load, unload, reload
-constexpr unsigned kInCommands = kInClassify | kInModels | kInStatus | kInChange;
+constexpr unsigned kInPlan = 32;
+constexpr unsigned kInCommands = kInClassify | kInModels | kInPlan | kInStatus | kInChange;
 constexpr unsigned kAnywhere = kBeforeCommand | kInCommands;
 
 struct Flag {
@@ -158,9 +159,13 @@ struct CommandName {
 };
 
 constexpr CommandName kCommands[] = {
-    {"classify", Command::kClassify, kInClassify}, {"models", Command::kModels, kInModels},
-    {"status", Command::kStatus, kInStatus},       {"load", Command::kLoad, kInChange},
-    {"unload", Command::kUnload, kInChange},       {"reload", Command::kReload, kInChange},
+    {"classify", Command::kClassify, kInClassify},
+    {"models", Command::kModels, kInModels},
+    {"plan", Command::kPlan, kInPlan},
+    {"status", Command::kStatus, kInStatus},
+    {"load", Command::kLoad, kInChange},
+    {"unload", Command::kUnload, kInChange},
+    {"reload", Command::kReload, kInChange},
 };
 
 // Reads words from left to right into `arguments_`.
@@ -239,8 +244,9 @@ class Parser {
       place_ = known.place;
       return absl::OkStatus();
     }
-    return absl::InvalidArgumentError(absl::StrCat(
-        "unknown command '", word, "'; expected classify, models, status, load, unload or reload"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("unknown command '", word,
+                     "'; expected classify, models, plan, status, load, unload or reload"));
   }
 
   absl::Status TakeInput(const std::string& word) {
@@ -252,7 +258,7 @@ class Parser {
       arguments_.inputs.push_back(word);
       return absl::OkStatus();
     }
-    const bool takes_name = (place_ & (kInModels | kInChange)) != 0;
+    const bool takes_name = (place_ & (kInModels | kInPlan | kInChange)) != 0;
     if (takes_name && arguments_.model.empty() && !word.empty()) {
       arguments_.model = word;
       return absl::OkStatus();
@@ -264,8 +270,8 @@ class Parser {
   absl::Status CheckComplete() const {
     if (arguments_.command == Command::kNone) {
       return absl::InvalidArgumentError(
-          "no command; expected classify, models, status, load, unload or reload (see torchctl "
-          "--help)");
+          "no command; expected classify, models, plan, status, load, unload or reload (see "
+          "torchctl --help)");
     }
     if (arguments_.command == Command::kClassify && arguments_.inputs.empty()) {
       return absl::InvalidArgumentError(absl::StrCat("classify needs at least one ",

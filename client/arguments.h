@@ -13,7 +13,7 @@
 
 namespace torchd {
 
-enum class Command { kNone, kClassify, kModels, kStatus, kLoad, kUnload, kReload };
+enum class Command { kNone, kClassify, kModels, kPlan, kStatus, kLoad, kUnload, kReload };
 
 struct Arguments {
   Command command = Command::kNone;
@@ -23,8 +23,8 @@ struct Arguments {
   std::string address = "127.0.0.1:8001";
   std::chrono::milliseconds timeout = std::chrono::seconds(60);  // 1 ms to a day.
 
-  // Of classify and models, where empty means the server's only model, or all models; and of load,
-  // unload and reload.
+  // Of classify, models and plan, where empty means the server's only model, or all models; and of
+  // load, unload and reload.
   std::string model;
 
   bool verbose = false;  // Of models.

@@ -10,6 +10,7 @@ constexpr char kHelp[] = R"(torchctl asks a torchd server.
 Commands:
   classify FILE...   label images, or texts with --text
   models [NAME]      which models there are, in which state
+  plan [NAME]        by which plan each model runs, and why
   status             how the server is doing
   load NAME          loads a model, or tries again what failed
   unload NAME        takes a model out of service (model_control: explicit)
@@ -82,6 +83,26 @@ Examples:
   torchctl models --json | jq '.[] | {name, waiting: .scheduling.rows_waiting}'
 )";
 
+constexpr char kPlanHelp[] = R"(torchctl plan [NAME] [--json]
+
+Shows by which plan each READY version runs, why, and how the plans fared that were tried while it
+loaded: the median time of a run, its ratio to `frozen`, and the most that an answer differed from
+the saved model's.
+
+  timed      it could serve; the fastest does
+  wrong      its answers differ too much
+  failed     it does not run, or its trial took too long
+  forbidden  by the model's configuration
+  untried    there was no time left; tried again when the version loads next
+
+  --json   for scripts: as of `torchctl models`, under plan
+  --address HOST:PORT, --timeout SECONDS   see torchctl --help
+
+Examples:
+  torchctl plan efficientnet-lite0
+  torchctl plan --json | jq '.[] | {name, plan: .plan.plan}'
+)";
+
 constexpr char kStatusHelp[] = R"(torchctl status [--json]
 
 Shows the server's version, how long it has been up, how many models are ready, how many items it
@@ -127,6 +148,8 @@ std::string HelpText(Command command) {
       return kClassifyHelp;
     case Command::kModels:
       return kModelsHelp;
+    case Command::kPlan:
+      return kPlanHelp;
     case Command::kStatus:
       return kStatusHelp;
     case Command::kLoad:

@@ -112,6 +112,22 @@ Json SchedulingJson(const v1::Scheduling& scheduling) {
           {"costs", costs}};
 }
 
+Json PlanJson(const v1::PlanReport& plan) {
+  Json candidates = Json::array();
+  for (const v1::PlanCandidate& candidate : plan.candidates()) {
+    candidates.push_back({{"plan", candidate.plan()},
+                          {"state", candidate.state()},
+                          {"run_us", candidate.run_us()},
+                          {"ratio", candidate.ratio()},
+                          {"difference", candidate.difference()},
+                          {"reason", candidate.reason()}});
+  }
+  return {{"plan", plan.plan()},
+          {"why", plan.why()},
+          {"fallbacks", plan.fallbacks()},
+          {"candidates", candidates}};
+}
+
 Json ModelJson(const v1::ModelVersion& model) {
   return {
       {"name", model.name()},
@@ -126,6 +142,7 @@ Json ModelJson(const v1::ModelVersion& model) {
       {"version_labels", TextsJson(model.version_labels())},
       {"notes", TextsJson(model.notes())},
       {"memory_bytes", model.memory_bytes()},
+      {"plan", model.has_plan() ? PlanJson(model.plan()) : Json(nullptr)},
       {"scheduling", model.has_scheduling() ? SchedulingJson(model.scheduling()) : Json(nullptr)}};
 }
 

@@ -165,6 +165,33 @@ std::string ClassifyTable(const InputResult& result, bool scores) {
       Milliseconds(times.total_us()), "\n");
 }
 
+std::string PlansTable(const v1::ListModelsResponse& response) {
+  std::string text;
+  for (const v1::ModelVersion& model : response.models()) {
+    if (!model.has_plan()) continue;
+    const v1::PlanReport& plan = model.plan();
+    absl::StrAppend(&text, OneLine(model.name()), " ", VersionText(model), ": ", plan.plan(), ", ",
+                    OneLine(plan.why()), "\n");
+    if (plan.fallbacks() > 0) {
+      absl::StrAppend(&text, "  the plan failed, ", plan.fallbacks(),
+                      " times; it runs as saved until it is loaded again\n");
+    }
+    if (plan.candidates().empty()) continue;
+    std::vector<std::vector<std::string>> rows = {
+        {"PLAN", "STATE", "MS PER RUN", "TO FROZEN", "DIFFERENCE", "REASON"}};
+    for (const v1::PlanCandidate& candidate : plan.candidates()) {
+      const bool timed = candidate.state() == "timed";
+      rows.push_back({candidate.plan(), candidate.state(),
+                      timed ? Milliseconds(candidate.run_us()) : "-",
+                      timed ? absl::StrFormat("%.2f", candidate.ratio()) : "-",
+                      timed ? absl::StrFormat("%.1e", candidate.difference()) : "-",
+                      OneLine(candidate.reason())});
+    }
+    absl::StrAppend(&text, Columns(rows, "  "));
+  }
+  return text.empty() ? "no version is ready\n" : text;
+}
+
 std::string ModelsTable(const v1::ListModelsResponse& response, bool verbose) {
   std::vector<std::vector<std::string>> rows = {
       {"NAME", "VERSION", "STATE", "TAKES", "INPUTS", "REASON"}};

@@ -14,6 +14,9 @@ namespace torchd {
 // of them when `scores`; they are shown as they are instead of in percent.
 std::string ClassifyTable(const InputResult& result, bool scores);
 
+// For `torchctl plan`: each ready version's plan, and a table of those that were tried.
+std::string PlansTable(const v1::ListModelsResponse& response);
+
 // One line per version, beneath a line of headings. `verbose`: and beneath each version how its
 // rows wait and run.
 std::string ModelsTable(const v1::ListModelsResponse& response, bool verbose = false);

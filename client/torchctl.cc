@@ -223,6 +223,15 @@ ExitCode Models(const Arguments& arguments, Client& client) {
   return kFine;
 }
 
+ExitCode Plan(const Arguments& arguments, Client& client) {
+  v1::ListModelsRequest request;
+  request.set_model(arguments.model);
+  absl::StatusOr<v1::ListModelsResponse> response = client.ListModels(request, arguments.timeout);
+  if (!response.ok()) return Failed(response.status());
+  Print(stdout, arguments.json ? ModelsJson(*response) : PlansTable(*response));
+  return kFine;
+}
+
 // load, unload, reload: what the model's versions are afterwards.
 ExitCode Change(const Arguments& arguments, Client& client) {
   const auto call = arguments.command == Command::kLoad     ? &Client::LoadModel
@@ -251,6 +260,7 @@ ExitCode RunCommand(const Arguments& arguments) {
   if (!client.ok()) return Failed(client.status());
   if (arguments.command == Command::kClassify) return ClassifyRun(arguments, **client).Run();
   if (arguments.command == Command::kModels) return Models(arguments, **client);
+  if (arguments.command == Command::kPlan) return Plan(arguments, **client);
   if (arguments.command == Command::kStatus) return Status(arguments, **client);
   return Change(arguments, **client);
 }

@@ -215,6 +215,34 @@ absl::Status ReadNonFinite(const YamlPlace& place, NonFinite& target) {
   return ReadOneOf(place, kKnown, target);
 }
 
+// --- Plans. ---
+
+constexpr std::array kPlansByName = {
+    std::pair<absl::string_view, Plan>{"saved", Plan::kSaved},
+    std::pair<absl::string_view, Plan>{"frozen", Plan::kFrozen},
+    std::pair<absl::string_view, Plan>{"onednn", Plan::kOneDnn},
+    std::pair<absl::string_view, Plan>{"channels_last", Plan::kChannelsLast},
+    std::pair<absl::string_view, Plan>{"graph", Plan::kGraph},
+};
+
+absl::Status ReadPlan(const YamlPlace& place, std::optional<Plan>& target) {
+  if (place.node.text == "auto") return absl::OkStatus();
+  return ReadOneOf(place, kPlansByName, target.emplace());
+}
+
+absl::Status ReadForbidden(const YamlPlace& place, std::set<Plan>& forbidden) {
+  if (!IsList(place.node)) return Wrong(place, "a list of plans");
+  for (size_t i = 0; i < place.node.items.size(); ++i) {
+    const YamlNode& item = place.node.items[i];
+    const YamlPlace at{item, absl::StrCat(place.path, "[", i, "]"), item.line};
+    Plan plan = kDefaultPlan;
+    TORCHD_RETURN_IF_ERROR(ReadOneOf(at, kPlansByName, plan));
+    if (plan == kDefaultPlan) return Wrong(at, "another than 'frozen', with which all compare");
+    forbidden.insert(plan);
+  }
+  return absl::OkStatus();
+}
+
 // --- Versions. ---
 
 absl::Status ReadSpecific(const YamlPlace& place, std::vector<int64_t>& specific) {
@@ -310,6 +338,12 @@ constexpr YamlField<ModelConfig> kModelFields[] = {
      }},
     {"non_finite", [](const YamlPlace& place,
                       ModelConfig& config) { return ReadNonFinite(place, config.non_finite); }},
+    {"plan",
+     [](const YamlPlace& place, ModelConfig& config) { return ReadPlan(place, config.plan); }},
+    {"plans_forbidden",
+     [](const YamlPlace& place, ModelConfig& config) {
+       return ReadForbidden(place, config.plans_forbidden);
+     }},
     {"versions",
      [](const YamlPlace& place, ModelConfig& config) { return ReadVersions(place, config); }},
     {"version_labels",

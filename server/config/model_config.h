@@ -7,10 +7,12 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "server/config/plan.h"
 #include "server/config/version_policy.h"
 
 namespace torchd {
@@ -78,6 +80,8 @@ struct ModelConfig {
   QueueConfig queue;
   int timeout_ms = 0;  // 0..kTimeoutMsMax, of a request without an earlier deadline; 0: none.
   NonFinite non_finite = NonFinite::kError;
+  std::optional<Plan> plan;        // Unset: the fastest.
+  std::set<Plan> plans_forbidden;  // Never kDefaultPlan.
   // What clients call the outputs, in the model's order; "" for one without a name. Empty: not
   // said. Only config.pbtxt says it.
   std::vector<std::string> output_names;

@@ -25,6 +25,8 @@
 #include "server/daemon/address_file.h"
 #include "server/daemon/model_trial.h"
 #include "server/daemon/options.h"
+#include "server/daemon/plan_cache.h"
+#include "server/daemon/plan_search.h"
 #include "server/daemon/warm_up.h"
 #include "server/daemon/watcher.h"
 #include "server/execution/executor_memory.h"
@@ -62,6 +64,7 @@ struct Daemon::Parts {
         trials(std::move(made_trials)),
         metrics({TORCHD_VERSION, LibTorchVersion()}),
         executors(ExecutorOptions(config), clock),
+        plans(MakePlans()),
         registry(RegistryParts()),
         source(SourceOptions(config), registry, clock),
         control(ControlOptions(config), source, registry),
@@ -89,6 +92,10 @@ struct Daemon::Parts {
                              {config.trial_seconds_max, config.trial_memory_mb_max});
       };
     }
+    if (trials != nullptr) {
+      arrival.plan = [this](const VersionFolder& folder, const ModelConfig& model,
+                            const Trial& trial) { return plans.Choose(folder, model, trial.run); };
+    }
     arrival.load = LoadModel;
     arrival.warm_up = [this](Model& model, const ModelConfig& model_config) {
       return WarmUp(model, model_config, WarmUpOptionsOf(config), executors, clock);
@@ -107,6 +114,19 @@ struct Daemon::Parts {
     parts.memory_bytes_max = int64_t{config.memory_mb_max} << 20;
     parts.on_demand = ModeOf(config) == ControlMode::kExplicit;
     return parts;
+  }
+
+  PlanSearch MakePlans() {
+    const int threads = ThreadsPerExecutor(config, Cores());
+    const ModelTrialLimits limits = {config.trial_seconds_max, config.trial_memory_mb_max};
+    return PlanSearch(
+        std::chrono::seconds(config.plan_seconds_max),
+        PlanCache(config.plan_cache, PlanMachine(threads, LibTorchVersion())),
+        [this, threads, limits](const VersionFolder& folder, const std::vector<Plan>& tried,
+                                std::chrono::milliseconds limit) {
+          return RunPlanTrial(*trials, folder, tried, threads, limits, limit);
+        },
+        clock);
   }
 
   // Their outcome matters no more, and they may take a minute.
@@ -211,7 +231,11 @@ struct Daemon::Parts {
   std::vector<ServerMetrics::ModelState> ModelStates() {
     std::vector<ServerMetrics::ModelState> states;
     for (const VersionStatus& status : registry.Snapshot()) {
-      states.push_back({status.name, status.version, Name(status.state)});
+      ServerMetrics::ModelState& state = states.emplace_back(
+          ServerMetrics::ModelState{status.name, status.version, Name(status.state)});
+      if (status.servable == nullptr) continue;
+      state.plan = Name(status.servable->model->plan());
+      state.plan_fallbacks = status.servable->model->fallbacks();
     }
     return states;
   }
@@ -267,6 +291,7 @@ struct Daemon::Parts {
   const std::unique_ptr<Trials> trials;  // None: versions load untried.
   ServerMetrics metrics;
   Executors executors;
+  PlanSearch plans;
   Registry registry;
   RepositorySource source;
   RepositoryControl control;

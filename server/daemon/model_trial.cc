@@ -1,16 +1,20 @@
 #include "server/daemon/model_trial.h"
 
+#include <algorithm>
 #include <memory>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "server/base/scratch_folder.h"
 #include "server/base/status_macros.h"
+#include "server/daemon/plan_cache.h"
 #include "server/execution/load_model.h"
+#include "server/execution/plan_trial.h"
 #include "server/execution/torch_runtime.h"
 #include "server/inference/trial_row.h"
 #include "server/registry/archive.h"
@@ -22,25 +26,74 @@ namespace {
 constexpr int64_t kMebibyte = 1 << 20;
 // A .pt2 unpacks itself into files; a .pt has no business to write any.
 constexpr int64_t kPackageFileBytesMax = int64_t{16} << 30;
-constexpr size_t kFields = 5;
+constexpr size_t kFields = 7;
 constexpr char kSeparator = '\0';  // No path has one.
+constexpr int kTimedRuns = 3;
 
-std::string EncodeFolder(const VersionFolder& folder) {
-  return absl::StrJoin({folder.repository, folder.model_folder, folder.folder, folder.model_file,
-                        folder.package_file},
-                       absl::string_view(&kSeparator, 1));
+// What the process on trial is to do.
+struct Order {
+  VersionFolder folder;
+  std::vector<Plan> plans = {};  // None: the version's own trial.
+  int threads = 1;
+};
+
+std::string Encode(const Order& order) {
+  const VersionFolder& folder = order.folder;
+  const auto name = [](std::string* text, Plan plan) { *text += Name(plan); };
+  return absl::StrJoin(
+      {absl::StrJoin(order.plans, " ", name), absl::StrCat(order.threads), folder.repository,
+       folder.model_folder, folder.folder, folder.model_file, folder.package_file},
+      absl::string_view(&kSeparator, 1));
 }
 
-absl::StatusOr<VersionFolder> DecodeFolder(absl::string_view request) {
+absl::StatusOr<Order> Decode(absl::string_view request) {
   std::vector<std::string> fields = absl::StrSplit(request, kSeparator);
-  if (fields.size() != kFields) return absl::InternalError("a trial's request is not as expected");
-  VersionFolder folder;
-  folder.repository = std::move(fields[0]);
-  folder.model_folder = std::move(fields[1]);
-  folder.folder = std::move(fields[2]);
-  folder.model_file = std::move(fields[3]);
-  folder.package_file = std::move(fields[4]);
-  return folder;
+  Order order;
+  const auto odd = absl::InternalError("a trial's request is not as expected");
+  if (fields.size() != kFields) return odd;
+  for (const absl::string_view name : absl::StrSplit(fields[0], ' ', absl::SkipEmpty())) {
+    const auto plan = PlanByName(name);
+    if (!plan) return odd;
+    order.plans.push_back(*plan);
+  }
+  if (!absl::SimpleAtoi(fields[1], &order.threads) || order.threads < 1) return odd;
+  VersionFolder& folder = order.folder;
+  folder.repository = std::move(fields[2]);
+  folder.model_folder = std::move(fields[3]);
+  folder.folder = std::move(fields[4]);
+  folder.model_file = std::move(fields[5]);
+  folder.package_file = std::move(fields[6]);
+  return order;
+}
+
+TrialLimits LimitsOf(const ModelTrialLimits& limits, std::chrono::milliseconds time_max) {
+  TrialLimits trial_limits;
+  trial_limits.time_max = time_max;
+  trial_limits.memory_bytes_max = limits.memory_mb_max * kMebibyte;
+  return trial_limits;
+}
+
+// The first runs compile; a model that takes long is not run for this alone.
+absl::StatusOr<Duration> RunTime(Model& model) {
+  constexpr Duration kShort = std::chrono::milliseconds(50);
+  const SteadyClock clock;
+  Duration least = Duration::max();
+  for (int run = 0; run < kTimedRuns && least > Duration(0); ++run) {
+    const Instant begin = clock.Now();
+    TORCHD_RETURN_IF_ERROR(RunTrialRow(model).status());
+    least = std::min(least, clock.Now() - begin);
+    if (least > kShort) break;
+  }
+  return least;
+}
+
+absl::StatusOr<std::string> TryVersion(const VersionFolder& folder, const ModelConfig& config) {
+  TORCHD_ASSIGN_OR_RETURN(std::unique_ptr<Model> model, LoadModel(folder.ModelFile(), config));
+  TORCHD_ASSIGN_OR_RETURN(const std::vector<Tensor> outputs, RunTrialRow(*model));
+  TORCHD_ASSIGN_OR_RETURN(const Duration run, RunTime(*model));
+  const auto nanoseconds = std::chrono::duration_cast<std::chrono::nanoseconds>(run).count();
+  // Never destroyed: what this process takes while it answers is what the model takes.
+  return absl::StrCat(nanoseconds, "\n", EncodeTensors(model.release()->signature(), outputs));
 }
 
 }  // namespace
@@ -49,21 +102,47 @@ absl::StatusOr<Trial> RunModelTrial(Trials& trials, const VersionFolder& folder,
                                     const ModelTrialLimits& limits) {
   const std::string path = folder.ModelFile();
   TORCHD_RETURN_IF_ERROR(CheckArchive(path));
-  TrialLimits trial_limits;
-  trial_limits.time_max = std::chrono::seconds(limits.seconds_max);
-  trial_limits.memory_bytes_max = limits.memory_mb_max * kMebibyte;
+  TrialLimits trial_limits = LimitsOf(limits, std::chrono::seconds(limits.seconds_max));
   const bool package = absl::EndsWith(path, ".pt2");
   trial_limits.file_bytes_max = package ? kPackageFileBytesMax : 0;
-  auto answer = trials.Run(EncodeFolder(folder), trial_limits);
+  auto answer = trials.Run(Encode({.folder = folder}), trial_limits);
   // No process of the trial is left, so what it unpacked is nobody's if it is still there.
   if (package && !answer.ok()) RemoveAbandonedScratch();
   TORCHD_RETURN_IF_ERROR(answer.status());
-  auto decoded = DecodeTensors(answer->payload);
+  const absl::string_view payload = answer->payload;
+  const size_t line = std::min(payload.find('\n'), payload.size());
+  int64_t nanoseconds = 0;
+  const bool timed = absl::SimpleAtoi(payload.substr(0, line), &nanoseconds) && nanoseconds >= 0;
+  auto decoded = DecodeTensors(timed ? payload.substr(line + 1) : "");
   if (!decoded.ok()) {
     return absl::InternalError(
         absl::StrCat("the trial's answer is damaged: ", decoded.status().message()));
   }
-  return Trial{std::move(decoded->tensors), answer->memory_bytes, answer->memory_peak_bytes};
+  return Trial{std::move(decoded->tensors), answer->memory_bytes, answer->memory_peak_bytes,
+               std::chrono::nanoseconds(nanoseconds)};
+}
+
+absl::StatusOr<std::vector<PlanCandidate>> RunPlanTrial(Trials& trials, const VersionFolder& folder,
+                                                        const std::vector<Plan>& plans, int threads,
+                                                        const ModelTrialLimits& limits,
+                                                        std::chrono::milliseconds limit) {
+  TORCHD_ASSIGN_OR_RETURN(const TrialAnswer answer,
+                          trials.Run(Encode({.folder = folder, .plans = plans, .threads = threads}),
+                                     LimitsOf(limits, limit)));
+  const std::vector<absl::string_view> lines = absl::StrSplit(answer.payload, '\n');
+  std::vector<PlanCandidate> candidates;
+  for (const absl::string_view line : lines) {
+    auto candidate = DecodeCandidate(line);
+    const size_t at = candidates.size();
+    const bool expected = candidate && at <= plans.size() &&
+                          candidate->plan == (at == 0 ? kDefaultPlan : plans[at - 1]);
+    if (!expected) break;
+    candidates.push_back(*std::move(candidate));
+  }
+  if (candidates.size() == lines.size() && candidates.size() == plans.size() + 1) {
+    return candidates;
+  }
+  return absl::InternalError("the answer of the plans' trial is damaged");
 }
 
 void PrepareForTrials() {
@@ -73,13 +152,15 @@ void PrepareForTrials() {
 }
 
 absl::StatusOr<std::string> TryModel(absl::string_view request) {
-  TORCHD_ASSIGN_OR_RETURN(const VersionFolder folder, DecodeFolder(request));
-  TORCHD_ASSIGN_OR_RETURN(const VersionFiles files, ReadVersionFiles(folder));
-  TORCHD_ASSIGN_OR_RETURN(std::unique_ptr<Model> model,
-                          LoadModel(folder.ModelFile(), files.config));
-  TORCHD_ASSIGN_OR_RETURN(const std::vector<Tensor> outputs, RunTrialRow(*model));
-  // Never destroyed: what this process takes while it answers is what the model takes.
-  return EncodeTensors(model.release()->signature(), outputs);
+  TORCHD_ASSIGN_OR_RETURN(const Order order, Decode(request));
+  TORCHD_ASSIGN_OR_RETURN(const VersionFiles files, ReadVersionFiles(order.folder));
+  if (order.plans.empty()) return TryVersion(order.folder, files.config);
+  PrepareExecutorThread(order.threads);
+  TORCHD_ASSIGN_OR_RETURN(const std::vector<PlanCandidate> candidates,
+                          TryPlans(order.folder.ModelFile(), files.config, order.plans));
+  return absl::StrJoin(candidates, "\n", [](std::string* text, const PlanCandidate& candidate) {
+    *text += EncodeCandidate(candidate);
+  });
 }
 
 }  // namespace torchd

@@ -1,10 +1,13 @@
 // Both ends of a model's trial: what the daemon asks, and what the process on trial does.
 #pragma once
 
+#include <chrono>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "server/config/plan.h"
 #include "server/registry/arrival.h"
 #include "server/registry/repository.h"
 #include "server/trial/trials.h"
@@ -20,10 +23,17 @@ struct ModelTrialLimits {
 absl::StatusOr<Trial> RunModelTrial(Trials& trials, const VersionFolder& folder,
                                     const ModelTrialLimits& limits);
 
+// Likewise: the default plan and `plans` beside each other (TryPlans) on `threads` threads, in at
+// most `limit`.
+absl::StatusOr<std::vector<PlanCandidate>> RunPlanTrial(Trials& trials, const VersionFolder& folder,
+                                                        const std::vector<Plan>& plans, int threads,
+                                                        const ModelTrialLimits& limits,
+                                                        std::chrono::milliseconds limit);
+
 // In the process that the trials are forked from, first of all.
 void PrepareForTrials();
 
-// In the process on trial: loads the version that `request` names and runs TrialRow() once.
+// In the process on trial: loads the version that `request` names and runs TrialRow(), or a plan.
 absl::StatusOr<std::string> TryModel(absl::string_view request);
 
 }  // namespace torchd

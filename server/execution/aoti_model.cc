@@ -49,6 +49,8 @@ class LoadedAotiModel final : public TensorModel {
   // A lone row runs twice: what torch.export.Dim makes of a batch starts from two rows.
   void DoubleLoneRows() { lone_rows_twice_ = true; }
 
+  Plan plan() const override { return Plan::kPackage; }
+
   // Whether the package takes more than one row. Call after TryWith(), which ran one.
   void LearnBatch() {
     std::vector<Tensor> outputs;

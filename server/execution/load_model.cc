@@ -6,10 +6,10 @@
 
 namespace torchd {
 
-absl::StatusOr<std::unique_ptr<Model>> LoadModel(const std::string& path,
-                                                 const ModelConfig& config) {
+absl::StatusOr<std::unique_ptr<Model>> LoadModel(const std::string& path, const ModelConfig& config,
+                                                 Plan plan) {
   return absl::EndsWith(path, ".pt2") ? AotiModel::Load(path, config)
-                                      : TorchModel::Load(path, config);
+                                      : TorchModel::Load(path, config, plan);
 }
 
 }  // namespace torchd

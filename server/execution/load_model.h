@@ -6,13 +6,14 @@
 
 #include "absl/status/statusor.h"
 #include "server/config/model_config.h"
+#include "server/config/plan.h"
 #include "server/inference/model.h"
 
 namespace torchd {
 
 // An AOTInductor package where the file's name ends with ".pt2" (AotiModel), else TorchScript
-// (TorchModel), whose contracts hold.
-absl::StatusOr<std::unique_ptr<Model>> LoadModel(const std::string& path,
-                                                 const ModelConfig& config);
+// (TorchModel), whose contracts hold. `plan` is for TorchScript.
+absl::StatusOr<std::unique_ptr<Model>> LoadModel(const std::string& path, const ModelConfig& config,
+                                                 Plan plan = kDefaultPlan);
 
 }  // namespace torchd

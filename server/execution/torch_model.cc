@@ -2,17 +2,22 @@
 
 #include <torch/script.h>
 
+#include <atomic>
 #include <filesystem>
+#include <optional>
 #include <utility>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "absl/synchronization/mutex.h"
 #include "server/base/log.h"
 #include "server/base/status_macros.h"
 #include "server/execution/catch_torch.h"
 #include "server/execution/input_guess.h"
 #include "server/execution/tensor_model.h"
+#include "server/execution/torch_plan.h"
 
 namespace torchd {
 namespace {
@@ -34,23 +39,15 @@ std::vector<at::Tensor> TensorsOf(const c10::IValue& value) {
   return tensors;
 }
 
-std::vector<c10::IValue> DefaultsOf(const torch::jit::Function& function) {
-  std::vector<c10::IValue> defaults;
-  for (const c10::Argument& argument : function.getSchema().arguments()) {
-    if (argument.default_value()) defaults.push_back(*argument.default_value());
-  }
-  return defaults;
-}
-
-// Enters the interpreter itself: Module::forward() looks the method up, copies the arguments and
-// checks them against the schema each time. InputNames() has checked that tensors fit.
+// Runs by its plan; should that fail where the model as it was saved does not, then by that.
 class LoadedTorchModel final : public TensorModel {
  public:
-  explicit LoadedTorchModel(torch::jit::Module module)
-      : module_(std::move(module)),
-        self_(module_._ivalue()),
-        forward_(module_.get_method("forward").function()),
-        defaults_(DefaultsOf(forward_)) {}
+  LoadedTorchModel(const torch::jit::Module& read, std::unique_ptr<TorchPlan> plan, Plan kind)
+      : read_(read), plan_(std::move(plan)), kind_(kind) {}
+
+  Plan plan() const override { return fallbacks_ > 0 ? Plan::kSaved : kind_; }
+  int64_t fallbacks() const override { return fallbacks_; }
+  void Settle() override { plan_->Settle(); }
 
   // The second run compiles what the first has profiled: better where it loads than where requests
   // wait.
@@ -61,22 +58,32 @@ class LoadedTorchModel final : public TensorModel {
 
  private:
   std::vector<at::Tensor> Forward(std::vector<at::Tensor> inputs) override {
-    const size_t arguments = 1 + inputs.size() + defaults_.size();
-    TORCH_CHECK(arguments == forward_.num_inputs(), "the model takes ",
-                forward_.num_inputs() - 1 - defaults_.size(), " inputs, not ", inputs.size());
-    torch::jit::Stack stack;
-    stack.reserve(arguments);
-    stack.emplace_back(self_);
-    for (at::Tensor& input : inputs) stack.emplace_back(std::move(input));
-    stack.insert(stack.end(), defaults_.begin(), defaults_.end());
-    forward_.run(stack);
-    return TensorsOf(stack.front());
+    if (kind_ == Plan::kSaved) return TensorsOf(plan_->Run(std::move(inputs)));
+    if (fallbacks_ > 0) return TensorsOf(Reference().Run(std::move(inputs)));
+    auto planned = CatchTorch("plan", [&] { return TensorsOf(plan_->Run(inputs)); });
+    if (planned.ok()) return *std::move(planned);
+    // What lacks memory or a device fails likewise. Else the inputs are at fault, and it throws, or
+    // the plan is.
+    std::vector<at::Tensor> outputs = TensorsOf(Reference().Run(std::move(inputs)));
+    if (planned.status().code() == absl::StatusCode::kInternal && fallbacks_.fetch_add(1) == 0) {
+      Log(Severity::kError, "plan failed, model runs as saved",
+          {{"plan", Name(kind_)}, {"reason", std::string(planned.status().message())}});
+    }
+    return outputs;
   }
 
-  const torch::jit::Module module_;
-  const c10::IValue self_;
-  torch::jit::Function& forward_;            // Of module_; safe to run concurrently.
-  const std::vector<c10::IValue> defaults_;  // Of the arguments after the inputs.
+  TorchPlan& Reference() ABSL_LOCKS_EXCLUDED(mutex_) {
+    absl::MutexLock lock(&mutex_);
+    if (reference_ == nullptr) reference_ = MakeTorchPlan(read_, Plan::kSaved);
+    return *reference_;
+  }
+
+  const torch::jit::Module read_;  // Shares the weights that the plan did not transform.
+  const std::unique_ptr<TorchPlan> plan_;
+  const Plan kind_;
+  std::atomic<int64_t> fallbacks_{0};
+  absl::Mutex mutex_;
+  std::unique_ptr<TorchPlan> reference_ ABSL_GUARDED_BY(mutex_);
 };
 
 absl::StatusOr<torch::jit::Module> ReadModule(const std::string& path) {
@@ -91,14 +98,19 @@ absl::StatusOr<torch::jit::Module> ReadModule(const std::string& path) {
   });
 }
 
-// Frozen: parameters become constants, so that more of the graph folds. A module that cannot be
-// frozen runs as it was saved.
-torch::jit::Module Freeze(const std::string& path, const torch::jit::Module& module) {
-  auto frozen = CatchTorch("freezing", [&] { return torch::jit::freeze(module); });
-  if (frozen.ok()) return *std::move(frozen);
-  Log(Severity::kWarning, "model runs as saved, it cannot be frozen",
-      {{"path", path}, {"reason", std::string(frozen.status().message())}});
-  return module;
+// A module that cannot be frozen runs as it was saved.
+absl::StatusOr<std::unique_ptr<LoadedTorchModel>> MakeModel(const std::string& path,
+                                                            const torch::jit::Module& read,
+                                                            Plan plan) {
+  auto made = CatchTorch(absl::StrCat("making the plan '", Name(plan), "'"),
+                         [&] { return MakeTorchPlan(read, plan); });
+  if (!made.ok() && plan == kDefaultPlan) {
+    Log(Severity::kWarning, "model runs as saved, it cannot be frozen",
+        {{"path", path}, {"reason", std::string(made.status().message())}});
+    return MakeModel(path, read, Plan::kSaved);
+  }
+  TORCHD_RETURN_IF_ERROR(made.status());
+  return std::make_unique<LoadedTorchModel>(read, *std::move(made), plan);
 }
 
 std::vector<std::string> InputNames(const torch::jit::Module& module) {
@@ -136,26 +148,24 @@ std::string Cause(const std::string& what) {
 }
 
 absl::StatusOr<std::unique_ptr<Model>> TorchModel::Load(const std::string& path,
-                                                        const ModelConfig& config) {
+                                                        const ModelConfig& config, Plan plan) {
   TORCHD_ASSIGN_OR_RETURN(const torch::jit::Module read, ReadModule(path));
   TORCHD_ASSIGN_OR_RETURN(const Inputs inputs, DeclaredInputs(config));
   TORCHD_ASSIGN_OR_RETURN(const std::vector<std::string> names,
                           CatchTorch("reading the signature", [&] { return InputNames(read); }));
-  const torch::jit::Module frozen = Freeze(path, read);
-  auto model = std::make_unique<LoadedTorchModel>(frozen);
-  if (const auto said = SaidInputs(names, inputs, config)) {
-    TORCHD_RETURN_IF_ERROR(model->TryWith(*said, config.output_names));
-    TORCHD_RETURN_IF_ERROR(model->Compile());
-    return std::unique_ptr<Model>(std::move(model));
+  auto takes = SaidInputs(names, inputs, config);
+  if (!takes) {
+    TORCHD_ASSIGN_OR_RETURN(const auto guessing, MakeModel(path, read, kDefaultPlan));
+    const auto frozen = CatchTorch("freezing", [&] { return torch::jit::freeze(read); });
+    const std::vector<Inputs> guesses = GuessInputs(path, frozen.ok() ? *frozen : read, names);
+    TORCHD_ASSIGN_OR_RETURN(const size_t fits, FirstThatRuns(guesses, [&](const Inputs& guess) {
+                              return guessing->TryWith(guess, config.output_names);
+                            }));
+    takes = guesses[fits];
   }
-  const std::vector<Inputs> guesses = GuessInputs(path, frozen, names);
-  TORCHD_ASSIGN_OR_RETURN(const size_t fits, FirstThatRuns(guesses, [&](const Inputs& guess) {
-                            return model->TryWith(guess, config.output_names);
-                          }));
-  if (fits > 0) {  // LibTorch has planned for the guesses that did not fit.
-    model = std::make_unique<LoadedTorchModel>(Freeze(path, read));
-    TORCHD_RETURN_IF_ERROR(model->TryWith(guesses[fits], config.output_names));
-  }
+  // Anew after guesses: LibTorch has planned for those that did not fit.
+  TORCHD_ASSIGN_OR_RETURN(std::unique_ptr<LoadedTorchModel> model, MakeModel(path, read, plan));
+  TORCHD_RETURN_IF_ERROR(model->TryWith(*takes, config.output_names));
   TORCHD_RETURN_IF_ERROR(model->Compile());
   return std::unique_ptr<Model>(std::move(model));
 }

@@ -6,6 +6,7 @@
 
 #include "absl/status/status.h"
 #include "absl/types/span.h"
+#include "server/config/plan.h"
 #include "server/inference/tensor.h"
 
 namespace torchd {
@@ -30,6 +31,14 @@ class Model {
   // Only executors call it.
   virtual absl::Status Run(absl::Span<const RowInputs* const> rows,
                            std::vector<Tensor>& outputs) = 0;
+
+  // By which it runs.
+  virtual Plan plan() const { return kDefaultPlan; }
+  // Runs in which the chosen plan failed and the model as it was saved did not.
+  virtual int64_t fallbacks() const { return 0; }
+
+  // It is warm: what takes long, such as compiling for a shape, is not done any more.
+  virtual void Settle() {}
 };
 
 }  // namespace torchd

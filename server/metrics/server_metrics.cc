@@ -36,6 +36,12 @@ void AddCounter(MetricFamily& family, Labels labels, const Counter& counter) {
   metric.counter.value = static_cast<double>(counter.value());
 }
 
+void AddCount(MetricFamily& family, Labels labels, std::int64_t count) {
+  ClientMetric& metric = family.metric.emplace_back();
+  metric.label = std::move(labels);
+  metric.counter.value = static_cast<double>(count);
+}
+
 void AddGauge(MetricFamily& family, Labels labels, double value) {
   ClientMetric& metric = family.metric.emplace_back();
   metric.label = std::move(labels);
@@ -217,13 +223,23 @@ void ServerMetrics::CollectStates(Families& families) const {
   MetricFamily& family = families.emplace_back(
       Family("torchd_model_state", "1 for the state a model version is in, 0 for the other states.",
              MetricType::Gauge));
-  if (states == nullptr) return;
-  for (const ModelState& row : states()) {
+  MetricFamily plans =
+      Family("torchd_model_plan", "Always 1; the label says by which plan a model version runs.",
+             MetricType::Gauge);
+  MetricFamily fallbacks =
+      Family("torchd_plan_fallbacks_total",
+             "Runs in which the plan failed and the saved model did not.", MetricType::Counter);
+  for (const ModelState& row : states == nullptr ? std::vector<ModelState>() : states()) {
+    const Labels version = VersionLabels(row.model, row.version);
     for (const char* state : kStates) {
-      AddGauge(family, With(VersionLabels(row.model, row.version), "state", state),
-               row.state == state ? 1 : 0);
+      AddGauge(family, With(version, "state", state), row.state == state ? 1 : 0);
     }
+    if (row.plan.empty()) continue;
+    AddGauge(plans, With(version, "plan", row.plan), 1);
+    AddCount(fallbacks, version, row.plan_fallbacks);
   }
+  families.push_back(std::move(plans));
+  families.push_back(std::move(fallbacks));
 }
 
 void ServerMetrics::CollectProcess(Families& families) const {

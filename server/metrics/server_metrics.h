@@ -89,7 +89,9 @@ class ServerMetrics final : public prometheus::Collectable {
   struct ModelState {
     std::string model;
     std::int64_t version = 0;
-    std::string state;  // UNKNOWN, LOADING, READY, UNLOADING or UNAVAILABLE.
+    std::string state;      // UNKNOWN, LOADING, READY, UNLOADING or UNAVAILABLE.
+    std::string plan = {};  // By which it runs; empty: it does not.
+    std::int64_t plan_fallbacks = 0;
   };
 
   explicit ServerMetrics(BuildInfo build) : build_(std::move(build)) {}

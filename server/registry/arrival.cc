@@ -115,7 +115,15 @@ absl::StatusOr<std::unique_ptr<Servable>> Arrive(const VersionFolder& folder,
   };
   const auto trial = Try(read, parts, file_bytes, lease);
   if (!trial.ok()) return named(trial.status());
-  auto loaded = parts.load(read.ModelFile(), files.config);
+  PlanChoice plan;
+  if (parts.plan) parts.aside([&] { plan = parts.plan(read, files.config, *trial); });
+  auto loaded = parts.load(read.ModelFile(), files.config, plan.plan);
+  if (!loaded.ok() && !files.config.plan && plan.plan != kDefaultPlan) {
+    plan.why =
+        absl::StrCat("'", Name(plan.plan), "' would be faster, but ", loaded.status().message());
+    plan.plan = kDefaultPlan;
+    loaded = parts.load(read.ModelFile(), files.config, plan.plan);
+  }
   if (!loaded.ok()) return named(loaded.status());
   std::unique_ptr<Model> model = *std::move(loaded);
   TORCHD_RETURN_IF_ERROR(CheckLabels(files.labels, model->signature()));
@@ -123,6 +131,7 @@ absl::StatusOr<std::unique_ptr<Servable>> Arrive(const VersionFolder& folder,
                           Preprocessor::Create(files.config, model->signature().inputs,
                                                files.vocabulary, parts.image_limits));
   TORCHD_ASSIGN_OR_RETURN(std::unique_ptr<Lane> lane, parts.warm_up(*model, files.config));
+  model->Settle();
   TORCHD_RETURN_IF_ERROR(In("compared with its trial run", Compare(*trial, parts, *model)));
   sealed.reset();
   TORCHD_RETURN_IF_ERROR(KeepWhatStays(*trial, file_bytes, lease));
@@ -132,10 +141,11 @@ absl::StatusOr<std::unique_ptr<Servable>> Arrive(const VersionFolder& folder,
     Log(Severity::kWarning, "model note",
         {{"model", folder.name}, {"version", absl::StrCat(folder.version)}, {"note", note}});
   }
-  return std::make_unique<Servable>(
-      Servable{folder.name, folder.version, std::move(files.config), std::move(files.labels),
-               std::move(model), std::move(lane), std::move(preprocessor),
-               metrics.ForModel(folder.name, folder.version), std::move(lease), std::move(notes)});
+  return std::make_unique<Servable>(Servable{folder.name, folder.version, std::move(files.config),
+                                             std::move(files.labels), std::move(model),
+                                             std::move(lane), std::move(preprocessor),
+                                             metrics.ForModel(folder.name, folder.version),
+                                             std::move(lease), std::move(plan), std::move(notes)});
 }
 
 }  // namespace torchd

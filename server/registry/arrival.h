@@ -13,6 +13,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "server/batching/lane.h"
+#include "server/config/plan.h"
 #include "server/metrics/server_metrics.h"
 #include "server/preprocessing/preprocessor.h"
 #include "server/registry/memory_budget.h"
@@ -27,6 +28,7 @@ struct Trial {
   // What it took beyond an empty process once loaded, and at most. 0: not known.
   int64_t memory_bytes = 0;
   int64_t memory_peak_bytes = 0;
+  Duration run{0};  // Of one row by the default plan. 0: not known.
 };
 
 struct ArrivalParts {
@@ -37,9 +39,11 @@ struct ArrivalParts {
   // Runs what may take long and needs no loading thread's place: the trial.
   std::function<void(const std::function<void()>& wait)> aside =
       [](const std::function<void()>& wait) { wait(); };
+  // By which plan it is served. Empty: by the default one.
+  std::function<PlanChoice(const VersionFolder& folder, const ModelConfig&, const Trial&)> plan;
   // Makes a model of a file.
   std::function<absl::StatusOr<std::unique_ptr<Model>>(const std::string& path,
-                                                       const ModelConfig& config)>
+                                                       const ModelConfig& config, Plan plan)>
       load;
   // Runs the model where it will serve, until its first requests are as fast as later ones, and
   // says how its rows will run.

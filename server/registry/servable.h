@@ -24,6 +24,7 @@ struct Servable {
   Preprocessor preprocessor;
   ModelMetrics& metrics;
   MemoryBudget::Lease memory = {};
+  PlanChoice plan = {};
   std::vector<std::string> notes = {};  // What its owner should know of this version.
 };
 

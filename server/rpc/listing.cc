@@ -64,6 +64,21 @@ void ToWire(const Lane& lane, const ModelConfig& config, v1::Scheduling& wire) {
   for (const CostTable::Cost& cost : lane.costs.Costs()) ToWire(cost, *wire.add_costs());
 }
 
+void ToWire(const Servable& servable, v1::PlanReport& wire) {
+  wire.set_plan(Name(servable.model->plan()));
+  wire.set_why(servable.plan.why);
+  wire.set_fallbacks(servable.model->fallbacks());
+  for (const PlanCandidate& candidate : servable.plan.candidates) {
+    v1::PlanCandidate& added = *wire.add_candidates();
+    added.set_plan(Name(candidate.plan));
+    added.set_state(Name(candidate.state));
+    added.set_run_us(Microseconds(candidate.run));
+    added.set_ratio(candidate.ratio);
+    added.set_difference(candidate.difference);
+    added.set_reason(candidate.reason);
+  }
+}
+
 }  // namespace
 
 void ToWire(const VersionStatus& status, int rows_waiting, v1::ModelVersion& wire) {
@@ -85,6 +100,7 @@ void ToWire(const VersionStatus& status, int rows_waiting, v1::ModelVersion& wir
   for (const std::string& note : servable.notes) wire.add_notes(note);
   ToWire(*servable.lane, servable.config, *wire.mutable_scheduling());
   wire.mutable_scheduling()->set_rows_waiting(rows_waiting);
+  ToWire(servable, *wire.mutable_plan());
 }
 
 }  // namespace torchd

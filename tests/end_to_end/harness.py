@@ -113,7 +113,8 @@ def _addresses(process, path: pathlib.Path, log_path: pathlib.Path):
 @contextlib.contextmanager
 def serving(folder: pathlib.Path, repository: pathlib.Path, *flags, environment=None, code=0):
     """A daemon on free ports; its files go to `folder`. It must end with `code`, by itself or
-    asked."""
+    asked. It searches no plans unless `flags` say so: that takes seconds."""
+    environment = {"TORCHD_PLAN_SECONDS_MAX": "0", **(environment or {})}
     address_file, log_path = folder / "addresses.json", folder / "torchd.log"
     address_file.unlink(missing_ok=True)  # One that was killed leaves it.
     command = [TORCHD, "--model-repository", repository, "--address-file", address_file,
@@ -121,7 +122,7 @@ def serving(folder: pathlib.Path, repository: pathlib.Path, *flags, environment=
     with open(log_path, "wb") as log:
         process = subprocess.Popen(
             list(map(str, command)), stdout=log, stderr=subprocess.STDOUT,
-            env=clean_environment(**(environment or {})),
+            env=clean_environment(**environment),
         )
     try:
         daemon = Daemon(process, _addresses(process, address_file, log_path), log_path)

@@ -56,7 +56,7 @@ class ClassifierTest : public ::testing::Test {
 
   Registry::Parts RegistryParts() {
     Registry::Parts parts;
-    parts.arrival.load = [this](const std::string& path, const ModelConfig& config) {
+    parts.arrival.load = [this](const std::string& path, const ModelConfig& config, Plan) {
       return Load(path, config);
     };
     parts.arrival.warm_up = [](Model& model, const ModelConfig&) {

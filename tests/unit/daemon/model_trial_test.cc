@@ -51,7 +51,7 @@ std::string EncodeFloats(const std::vector<float>& values) {
 // Does what the model file's last word says: the zip's comment. The product's own without one.
 absl::StatusOr<std::string> Behave(absl::string_view request) {
   const std::vector<std::string> fields = absl::StrSplit(request, '\0');
-  const std::string file = fields.at(3).empty() ? fields.at(4) : fields.at(3);
+  const std::string file = fields.at(5).empty() ? fields.at(6) : fields.at(5);
   const std::string contents = ReadFile(file);
   if (absl::EndsWith(contents, "#spin")) {
     while (true) pause();
@@ -59,7 +59,9 @@ absl::StatusOr<std::string> Behave(absl::string_view request) {
   if (absl::EndsWith(contents, "#allocate")) Allocate(size_t{1} << 30);
   if (absl::EndsWith(contents, "#write")) WriteOneByte(file + ".scratch");
   if (absl::EndsWith(contents, "#damaged")) return "no tensors at all";
-  if (absl::StrContains(contents, "#")) return EncodeFloats({1, 2, 3});
+  if (absl::EndsWith(contents, "#plan"))
+    return "frozen timed 4000000 1.0 0 \ngraph timed 2000000 0.5 1e-06 ";
+  if (absl::StrContains(contents, "#")) return absl::StrCat("7000\n", EncodeFloats({1, 2, 3}));
   return TryModel(request);
 }
 
@@ -101,10 +103,27 @@ TEST_F(ModelTrialTest, TensorsAndMemoryComeBack) {
     ASSERT_EQ(trial->outputs.size(), 1u);
     EXPECT_EQ(trial->outputs[0].shape, Shape({1, 3}));
     EXPECT_THAT(Floats(trial->outputs[0].View()), ElementsAre(1, 2, 3));
+    EXPECT_EQ(trial->run, std::chrono::microseconds(7));
   }
   const auto large = Run("#allocate");
   ASSERT_TRUE(large.ok()) << large.status();
   EXPECT_GT(large->memory_peak_bytes, int64_t{1} << 29);  // Given back in the end.
+}
+
+TEST_F(ModelTrialTest, APlanComesBackWithItsTimes) {
+  ASSERT_EQ(Run("#plan").status().code(), Code::kInternal);  // No answer of a version's trial.
+  const auto tried =
+      RunPlanTrial(*trials_, folder_, {Plan::kGraph}, 2, limits_, std::chrono::seconds(10));
+  ASSERT_TRUE(tried.ok()) << tried.status();
+  ASSERT_EQ(tried->size(), 2u);
+  const PlanCandidate& graph = tried->back();
+  EXPECT_EQ(graph.plan, Plan::kGraph);
+  EXPECT_EQ(graph.state, PlanCandidate::State::kTimed);
+  EXPECT_EQ(graph.run, std::chrono::milliseconds(2));
+  EXPECT_EQ(graph.ratio, 0.5);
+  const auto other =
+      RunPlanTrial(*trials_, folder_, {Plan::kOneDnn}, 2, limits_, std::chrono::seconds(10));
+  EXPECT_EQ(Message(other.status()), "the answer of the plans' trial is damaged");
 }
 
 TEST_F(ModelTrialTest, FileThatIsNotAllThereIsNotTried) {

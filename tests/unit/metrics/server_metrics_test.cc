@@ -156,7 +156,7 @@ TEST(ServerMetricsTest, LoadsAreCountedByModelAndCode) {
 TEST(ServerMetricsTest, ExactlyOneStateOfAVersionIsOne) {
   ServerMetrics metrics(TestBuild());
   metrics.SetModelStates([] {
-    return std::vector<ServerMetrics::ModelState>{{"cat", 1, "LOADING"}};
+    return std::vector<ServerMetrics::ModelState>{{"cat", 1, "LOADING", "", 0}};
   });
   double sum = 0;
   int series = 0;
@@ -168,6 +168,19 @@ TEST(ServerMetricsTest, ExactlyOneStateOfAVersionIsOne) {
   EXPECT_EQ(series, 5);
   EXPECT_EQ(sum, 1);
   EXPECT_EQ(Sample(metrics, R"(torchd_model_state{model="cat",version="1",state="LOADING"})"), 1);
+}
+
+TEST(ServerMetricsTest, SaysByWhichPlanAVersionRuns) {
+  ServerMetrics metrics(TestBuild());
+  metrics.SetModelStates([] {
+    return std::vector<ServerMetrics::ModelState>{{"cat", 1, "READY", "graph", 2},
+                                                  {"dog", 1, "LOADING", "", 0}};
+  });
+  EXPECT_EQ(Sample(metrics, R"(torchd_model_plan{model="cat",version="1",plan="graph"})"), 1);
+  EXPECT_EQ(Sample(metrics, R"(torchd_plan_fallbacks_total{model="cat",version="1"})"), 2);
+  for (const auto& entry : Scrape(metrics)) {
+    EXPECT_NE(entry.first.rfind(R"(torchd_model_plan{model="dog")", 0), 0u);
+  }
 }
 
 TEST(ServerMetricsTest, SaysWhatItWasBuiltFrom) {
@@ -196,7 +209,7 @@ TEST(ServerMetricsTest, EveryFamilyIsDocumented) {
   std::ifstream file(TORCHD_SOURCE_DIR "/docs/metrics.md");
   const std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
   const auto families = ServerMetrics(TestBuild()).Collect();
-  EXPECT_EQ(families.size(), 14u);
+  EXPECT_EQ(families.size(), 16u);
   for (const prometheus::MetricFamily& family : families) {
     EXPECT_THAT(text, HasSubstr("`" + family.name + "`")) << family.name;
     EXPECT_THAT(family.help, Not(testing::IsEmpty())) << family.name;

@@ -1,6 +1,7 @@
 #include "server/registry/arrival.h"
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -23,7 +24,7 @@ class ArrivalTest : public ::testing::Test {
  protected:
   ArrivalTest() {
     repository_.Write("cat/1/model.pt", std::string(kFileBytes, 'x'));
-    parts_.load = [this](const std::string&, const ModelConfig&) {
+    parts_.load = [this](const std::string&, const ModelConfig&, Plan) {
       while_loading_ = budget_.reserved();
       return absl::StatusOr<std::unique_ptr<Model>>(std::make_unique<FakeModel>());
     };
@@ -107,6 +108,55 @@ TEST_F(ArrivalTest, PeakThatFindsNoRoomIsRefusedBeforeTheLoad) {
   EXPECT_EQ(made.status().code(), absl::StatusCode::kResourceExhausted);
   EXPECT_EQ(while_loading_, 0);
   EXPECT_EQ(budget_.reserved(), 0);
+}
+
+class ArrivalPlanTest : public ArrivalTest {
+ protected:
+  ArrivalPlanTest() {
+    parts_.plan = [](const VersionFolder&, const ModelConfig& config, const Trial&) {
+      PlanChoice choice;
+      choice.plan = config.plan.value_or(Plan::kGraph);
+      choice.why = "the fastest";
+      return choice;
+    };
+    parts_.load = [this](const std::string&, const ModelConfig&,
+                         Plan plan) -> absl::StatusOr<std::unique_ptr<Model>> {
+      loaded_.push_back(Name(plan));
+      if (plan == fails_) return absl::InternalError("no such luck");
+      return std::make_unique<FakeModel>();
+    };
+  }
+
+  absl::StatusOr<std::unique_ptr<Servable>> Made() {
+    const auto repository = Scan(repository_);
+    return Arrive(repository.models.at("cat").versions.at(1), parts_, budget_, metrics_);
+  }
+
+  std::vector<std::string> loaded_;
+  std::optional<Plan> fails_;
+};
+
+TEST_F(ArrivalPlanTest, TheChosenPlanIsLoadedAndRemembered) {
+  const auto made = Made();
+  ASSERT_TRUE(made.ok()) << made.status();
+  EXPECT_THAT(loaded_, ElementsAre("graph"));
+  EXPECT_EQ((*made)->plan.why, "the fastest");
+}
+
+TEST_F(ArrivalPlanTest, AChosenPlanThatDoesNotLoadGivesWayToTheDefault) {
+  fails_ = Plan::kGraph;
+  const auto made = Made();
+  ASSERT_TRUE(made.ok()) << made.status();
+  EXPECT_THAT(loaded_, ElementsAre("graph", "frozen"));
+  EXPECT_EQ((*made)->plan.plan, kDefaultPlan);
+  EXPECT_EQ((*made)->plan.why, "'graph' would be faster, but no such luck");
+}
+
+TEST_F(ArrivalPlanTest, AConfiguredPlanThatDoesNotLoadIsAnError) {
+  repository_.Write("cat/model.yaml", "plan: graph\n");
+  fails_ = Plan::kGraph;
+  EXPECT_EQ(Made().status().message(), "no such luck");
+  EXPECT_THAT(loaded_, ElementsAre("graph"));
 }
 
 }  // namespace

@@ -114,7 +114,9 @@ class RegistryFixture : public ::testing::Test {
     Registry::Parts parts;
     parts.arrival.prepare_thread = [this] { ++prepared_; };
     parts.arrival.trial = trial_;
-    parts.arrival.load = [this](const std::string& path, const ModelConfig&) { return Load(path); };
+    parts.arrival.load = [this](const std::string& path, const ModelConfig&, Plan) {
+      return Load(path);
+    };
     parts.arrival.warm_up = [](Model& model,
                                const ModelConfig&) -> absl::StatusOr<std::unique_ptr<Lane>> {
       const absl::Status ran = RunOnce(model).status();

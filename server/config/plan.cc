@@ -1,0 +1,87 @@
+#include "server/config/plan.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+namespace torchd {
+namespace {
+
+using State = PlanCandidate::State;
+
+constexpr Plan kPlans[] = {Plan::kSaved,        Plan::kFrozen, Plan::kOneDnn,
+                           Plan::kChannelsLast, Plan::kGraph,  Plan::kPackage};
+constexpr State kStates[] = {State::kTimed, State::kForbidden, State::kWrong, State::kFailed,
+                             State::kUntried};
+// Less is noise.
+constexpr double kWorthIt = 0.98;
+
+}  // namespace
+
+std::string Name(Plan plan) {
+  switch (plan) {
+    case Plan::kSaved:
+      return "saved";
+    case Plan::kFrozen:
+      return "frozen";
+    case Plan::kOneDnn:
+      return "onednn";
+    case Plan::kChannelsLast:
+      return "channels_last";
+    case Plan::kGraph:
+      return "graph";
+    case Plan::kPackage:
+      return "package";
+  }
+  return "";
+}
+
+std::optional<Plan> PlanByName(absl::string_view name) {
+  for (const Plan plan : kPlans) {
+    if (Name(plan) == name) return plan;
+  }
+  return std::nullopt;
+}
+
+std::string Name(State state) {
+  switch (state) {
+    case State::kTimed:
+      return "timed";
+    case State::kForbidden:
+      return "forbidden";
+    case State::kWrong:
+      return "wrong";
+    case State::kFailed:
+      return "failed";
+    case State::kUntried:
+      return "untried";
+  }
+  return "";
+}
+
+std::optional<State> PlanStateByName(absl::string_view name) {
+  for (const State state : kStates) {
+    if (Name(state) == name) return state;
+  }
+  return std::nullopt;
+}
+
+PlanChoice Fastest(std::vector<PlanCandidate> candidates) {
+  PlanChoice choice;
+  double least = kWorthIt;
+  int timed = 0;
+  for (const PlanCandidate& candidate : candidates) {
+    if (candidate.state != State::kTimed) continue;
+    ++timed;
+    if (candidate.plan == kDefaultPlan || candidate.ratio >= least) continue;
+    least = candidate.ratio;
+    choice.plan = candidate.plan;
+  }
+  choice.why =
+      timed == 0 ? "none could be timed" : absl::StrCat("the fastest of ", timed, " timed");
+  choice.candidates = std::move(candidates);
+  return choice;
+}
+
+}  // namespace torchd

@@ -1,0 +1,52 @@
+// Plans: the ways to execute a loaded model on a device, and which of them serves. Pure code.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+#include "server/base/clock.h"
+
+namespace torchd {
+
+enum class Plan {
+  kSaved,         // TorchScript as it was saved. What the others' answers are compared with.
+  kFrozen,        // Parameters are constants, so that more of the graph folds.
+  kOneDnn,        // Frozen, and LibTorch's optimize_for_inference: oneDNN's own memory layouts.
+  kChannelsLast,  // Frozen, pictures and convolutions with their channels last.
+  kGraph,         // Frozen, then compiled by oneDNN Graph for each shape.
+  kPackage,       // What an AOTInductor package brings along.
+};
+inline constexpr Plan kDefaultPlan = Plan::kFrozen;
+
+// "frozen"; "channels_last".
+std::string Name(Plan plan);
+std::optional<Plan> PlanByName(absl::string_view name);
+
+// How one plan fared beside the default one, run in turn with it.
+struct PlanCandidate {
+  enum class State { kTimed, kForbidden, kWrong, kFailed, kUntried };
+
+  Plan plan = kDefaultPlan;
+  State state = State::kUntried;
+  Duration run{0};          // Median.
+  double ratio = 0;         // To the default plan's.
+  double difference = 0;    // Of its answers from the saved model's, at most; relative above 1.
+  std::string reason = {};  // Unless timed.
+};
+
+// "timed", "forbidden", "wrong", "failed", "untried".
+std::string Name(PlanCandidate::State state);
+std::optional<PlanCandidate::State> PlanStateByName(absl::string_view name);
+
+struct PlanChoice {
+  Plan plan = kDefaultPlan;
+  std::string why;
+  std::vector<PlanCandidate> candidates;  // None: nothing was measured.
+};
+
+// The fastest that was timed; another than the default one only where it is worth the change.
+PlanChoice Fastest(std::vector<PlanCandidate> candidates);
+
+}  // namespace torchd

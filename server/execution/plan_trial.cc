@@ -1,0 +1,191 @@
+#include "server/execution/plan_trial.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "server/base/status_macros.h"
+#include "server/execution/torch_model.h"
+#include "server/inference/trial_row.h"
+
+namespace torchd {
+namespace {
+
+// The first runs profile and compile.
+constexpr int kWarmRuns = 3;
+constexpr int kTurnsMin = 5;
+constexpr int kTurnsMax = 60;
+constexpr Duration kTimingMax = std::chrono::milliseconds(1000);  // Times the number of plans.
+constexpr int64_t kTextLength = 128;
+
+// Of a text model: as long as a usual text, if it takes such.
+int64_t LengthOf(const ModelConfig& config) {
+  if (!config.text) return kTrialLength;
+  const auto& lengths = config.text->lengths;
+  const auto fits = std::find_if(lengths.begin(), lengths.end(),
+                                 [](int64_t length) { return length >= kTextLength; });
+  if (fits != lengths.end()) return *fits;
+  return lengths.empty() ? kTextLength : lengths.back();
+}
+
+// As TrialRow(), but no two numbers alike: what a row of ones hides shows. Whole numbers are 0 or
+// 1, which every vocabulary and every mask knows.
+std::vector<Tensor> VariedRow(std::vector<Tensor> row) {
+  uint32_t state = 12345;
+  const auto next = [&state] { return (state = state * 1664525 + 1013904223) >> 8; };
+  for (Tensor& tensor : row) {
+    const size_t size = SizeOf(tensor.type);
+    for (size_t at = 0; at < tensor.bytes.size(); at += size) {
+      if (tensor.type == DataType::kFloat32) {
+        const float value = static_cast<float>(next()) / (1 << 22) - 2;  // -2 to 2.
+        std::memcpy(tensor.bytes.data() + at, &value, sizeof value);
+      } else {
+        tensor.bytes[at] = static_cast<char>(next() & 1);
+      }
+    }
+  }
+  return row;
+}
+
+absl::StatusOr<std::vector<Tensor>> Run(Model& model, const std::vector<Tensor>& row) {
+  const RowInputs views = ViewsOf(row);
+  const RowInputs* const rows = &views;
+  std::vector<Tensor> outputs;
+  TORCHD_RETURN_IF_ERROR(model.Run(absl::MakeConstSpan(&rows, 1), outputs));
+  return outputs;
+}
+
+double Difference(const std::vector<Tensor>& expected, const std::vector<Tensor>& got) {
+  if (expected.size() != got.size()) return INFINITY;
+  double most = 0;
+  for (size_t i = 0; i < expected.size(); ++i) {
+    if (expected[i].type != got[i].type || expected[i].shape != got[i].shape) return INFINITY;
+    if (expected[i].type != DataType::kFloat32) {
+      if (expected[i].bytes != got[i].bytes) return INFINITY;
+      continue;
+    }
+    for (size_t at = 0; at < expected[i].bytes.size(); at += sizeof(float)) {
+      float wanted = 0;
+      float found = 0;
+      std::memcpy(&wanted, expected[i].bytes.data() + at, sizeof wanted);
+      std::memcpy(&found, got[i].bytes.data() + at, sizeof found);
+      if (std::isnan(wanted) && std::isnan(found)) continue;
+      if (wanted == found) continue;  // Infinite, both.
+      const double difference =
+          std::abs(double{found} - wanted) / std::max(1.0, std::abs(double{wanted}));
+      most = std::isnan(difference) ? INFINITY : std::max(most, difference);
+    }
+  }
+  return most;
+}
+
+Duration Median(std::vector<Duration> times) {
+  const auto middle = times.begin() + static_cast<ptrdiff_t>(times.size() / 2);
+  std::nth_element(times.begin(), middle, times.end());
+  return *middle;
+}
+
+// One plan under trial.
+struct Runner {
+  PlanCandidate candidate;
+  std::unique_ptr<Model> model;  // Null: it is out.
+  std::vector<Duration> runs = {};
+
+  void Out(PlanCandidate::State state, std::string reason) {
+    candidate.state = state;
+    candidate.reason = std::move(reason);
+    model.reset();
+  }
+};
+
+bool TakesPictures(const ModelSignature& signature) {
+  return std::any_of(signature.inputs.begin(), signature.inputs.end(),
+                     [](const TensorSpec& input) { return input.shape.size() == 3; });
+}
+
+// Warms the runner up, and puts it out if it does not answer as expected.
+void Compare(Runner& runner, const std::vector<std::vector<Tensor>>& rows,
+             const std::vector<std::vector<Tensor>>& expected) {
+  using State = PlanCandidate::State;
+  for (size_t i = 0; i < rows.size(); ++i) {
+    for (int run = 0; run < kWarmRuns; ++run) {
+      const auto got = Run(*runner.model, rows[i]);
+      if (!got.ok()) return runner.Out(State::kFailed, std::string(got.status().message()));
+      double& difference = runner.candidate.difference;
+      difference = std::max(difference, Difference(expected[i], *got));
+    }
+  }
+  if (runner.model->fallbacks() > 0) {
+    return runner.Out(State::kFailed, "it fails where the saved model does not");
+  }
+  if (runner.candidate.difference > kPlanTolerance) {
+    runner.Out(State::kWrong, absl::StrCat("its answers differ by ", runner.candidate.difference,
+                                           ", at most ", kPlanTolerance));
+  }
+}
+
+absl::Status Time(std::vector<Runner>& runners, const std::vector<Tensor>& row) {
+  const SteadyClock clock;
+  const Instant end = clock.Now() + kTimingMax * static_cast<int>(runners.size());
+  for (int turn = 0; turn < kTurnsMax && (turn < kTurnsMin || clock.Now() < end); ++turn) {
+    for (Runner& runner : runners) {
+      if (runner.model == nullptr) continue;
+      const Instant begin = clock.Now();
+      TORCHD_RETURN_IF_ERROR(Run(*runner.model, row).status());
+      runner.runs.push_back(clock.Now() - begin);
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<PlanCandidate>> TryPlans(const std::string& path,
+                                                    const ModelConfig& config,
+                                                    const std::vector<Plan>& plans) {
+  TORCHD_ASSIGN_OR_RETURN(const auto saved, TorchModel::Load(path, config, Plan::kSaved));
+  const ModelSignature& signature = saved->signature();
+  std::vector<std::vector<Tensor>> rows = {TrialRow(signature.inputs, LengthOf(config))};
+  rows.push_back(VariedRow(rows[0]));
+  std::vector<std::vector<Tensor>> expected;
+  for (const std::vector<Tensor>& row : rows) {
+    TORCHD_ASSIGN_OR_RETURN(expected.emplace_back(), Run(*saved, row));
+  }
+  std::vector<Plan> all = {kDefaultPlan};
+  all.insert(all.end(), plans.begin(), plans.end());
+  std::vector<Runner> runners;
+  for (const Plan plan : all) {
+    Runner& runner = runners.emplace_back();
+    runner.candidate.plan = plan;
+    if (plan == Plan::kChannelsLast && !TakesPictures(signature)) {
+      runner.Out(PlanCandidate::State::kFailed, "the model takes no pictures");
+      continue;
+    }
+    auto made = TorchModel::Load(path, config, plan);
+    if (!made.ok()) {
+      runner.Out(PlanCandidate::State::kFailed, std::string(made.status().message()));
+      continue;
+    }
+    runner.model = *std::move(made);
+    Compare(runner, rows, expected);
+  }
+  if (runners[0].model == nullptr) return absl::InternalError(runners[0].candidate.reason);
+  TORCHD_RETURN_IF_ERROR(Time(runners, rows[1]));
+  const double usual = std::max(Seconds(Median(runners[0].runs)), 1e-9);
+  std::vector<PlanCandidate> candidates;
+  for (Runner& runner : runners) {
+    if (runner.model != nullptr) {
+      runner.candidate.state = PlanCandidate::State::kTimed;
+      runner.candidate.run = Median(runner.runs);
+      runner.candidate.ratio = Seconds(runner.candidate.run) / usual;
+    }
+    candidates.push_back(std::move(runner.candidate));
+  }
+  return candidates;
+}
+
+}  // namespace torchd

@@ -1,0 +1,24 @@
+// Runs plans beside the default one, in turn, and compares their answers with the saved model's.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "server/base/clock.h"
+#include "server/config/model_config.h"
+#include "server/config/plan.h"
+
+namespace torchd {
+
+// Of the answers of a plan from the saved model's: absolutely for numbers below 1, else relative.
+inline constexpr double kPlanTolerance = 1e-4;
+
+// Of a TorchScript file: the default plan first, then each of `plans`, timed, wrong or failed. An
+// error: the model does not load or run at all. Requires: a thread prepared by
+// PrepareExecutorThread().
+absl::StatusOr<std::vector<PlanCandidate>> TryPlans(const std::string& path,
+                                                    const ModelConfig& config,
+                                                    const std::vector<Plan>& plans);
+
+}  // namespace torchd

@@ -1,0 +1,88 @@
+"""A network of convolutions is served by the plan that was found fastest, and answers as PyTorch."""
+
+import json
+
+import harness
+import numpy as np
+import pytest
+import torch
+import wire
+
+SECONDS = 60
+
+
+def _network() -> torch.nn.Module:
+    torch.manual_seed(3)
+    layers = [torch.nn.Conv2d(3, 32, 3, padding=1)]
+    for _ in range(6):
+        layers += [torch.nn.BatchNorm2d(32), torch.nn.ReLU(),
+                   torch.nn.Conv2d(32, 32, 3, padding=1)]
+    return torch.nn.Sequential(*layers, torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(),
+                               torch.nn.Linear(32, 5)).eval()
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory):
+    made = tmp_path_factory.mktemp("plans")
+    network = _network()
+    example = torch.rand(1, 3, 64, 64)
+    for name, config in (("auto", ""), ("pinned", "plan: onednn\n"),
+                         ("without", "plans_forbidden: [graph, saved]\n")):
+        (made / name / "1").mkdir(parents=True)
+        torch.jit.trace(network, example).save(str(made / name / "1" / "model.pt"))
+        (made / name / "model.yaml").write_text(
+            config + "softmax: false\ninputs: [{name: x, data_type: float32, shape: [3, 64, 64]}]\n")
+    return made
+
+
+def _reports(daemon) -> dict:
+    shown = harness.run_torchctl("--address", daemon.grpc, "plan", "--json")
+    return {one["name"]: one["plan"] for one in json.loads(shown.stdout)}
+
+
+def test_plans_are_found_kept_shown_and_obeyed(repository, tmp_path):
+    cache = tmp_path / "cache"
+    flags = ("--plan-seconds-max", SECONDS, "--plan-cache", cache)
+    picture = np.random.default_rng(1).normal(size=(3, 64, 64)).astype(np.float32)
+    with torch.inference_mode():
+        expected = _network()(torch.from_numpy(picture)[None])[0].numpy()
+
+    with harness.serving(tmp_path, repository, *flags) as daemon:
+        first = _reports(daemon)
+        states = {one["plan"]: one["state"] for one in first["auto"]["candidates"]}
+        assert states == dict.fromkeys(["frozen", "onednn", "channels_last", "saved", "graph"],
+                                       "timed"), first["auto"]
+        timed = {one["plan"]: one["ratio"] for one in first["auto"]["candidates"]}
+        assert timed["frozen"] == 1
+        assert timed[first["auto"]["plan"]] == min(timed.values()) or first["auto"]["plan"] == "frozen"
+        assert max(one["difference"] for one in first["auto"]["candidates"]) <= 1e-4
+
+        assert first["pinned"] == {"plan": "onednn", "why": "the model's configuration says so",
+                                   "fallbacks": 0, "candidates": []}
+        forbidden = {one["plan"] for one in first["without"]["candidates"]
+                     if one["state"] == "forbidden"}
+        assert forbidden == {"graph", "saved"}
+        assert first["without"]["plan"] not in forbidden
+
+        table = harness.run_torchctl("--address", daemon.grpc, "plan", "auto").stdout.decode()
+        assert "PLAN" in table and "channels_last" in table
+        for name in first:
+            answer = daemon.classify(name, wire.tensors(wire.tensor(picture)), top_k=5)
+            got = {one.index: one.probability for one in answer.results[0].classes}
+            assert [got[i] for i in range(5)] == pytest.approx(list(expected), abs=1e-3)
+        _, page = daemon.get("/metrics")
+        plan = first["auto"]["plan"]
+        assert f'torchd_model_plan{{model="auto",version="1",plan="{plan}"}} 1' in page
+        assert 'torchd_plan_fallbacks_total{model="auto",version="1"} 0' in page
+
+    with harness.serving(tmp_path, repository, *flags) as daemon:
+        again = _reports(daemon)
+        assert again["auto"]["why"].endswith("in an earlier search")
+        assert again["auto"]["plan"] == first["auto"]["plan"]
+        assert "plan chosen" not in daemon.log()
+
+
+def test_without_a_search_models_run_frozen(repository, tmp_path):
+    with harness.serving(tmp_path, repository, "--plan-seconds-max", 0) as daemon:
+        report = _reports(daemon)["auto"]
+        assert (report["plan"], report["candidates"]) == ("frozen", [])

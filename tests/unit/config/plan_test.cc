@@ -1,0 +1,73 @@
+#include "server/config/plan.h"
+
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "server/config/model_config.h"
+
+namespace torchd {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using State = PlanCandidate::State;
+
+PlanCandidate Timed(Plan plan, double ratio) {
+  PlanCandidate candidate;
+  candidate.plan = plan;
+  candidate.state = State::kTimed;
+  candidate.ratio = ratio;
+  return candidate;
+}
+
+TEST(PlanTest, NamesComeBack) {
+  for (const Plan plan : {Plan::kSaved, Plan::kFrozen, Plan::kOneDnn, Plan::kChannelsLast,
+                          Plan::kGraph, Plan::kPackage}) {
+    EXPECT_EQ(PlanByName(Name(plan)), plan);
+  }
+  EXPECT_EQ(PlanByName("warp"), std::nullopt);
+  for (const State state :
+       {State::kTimed, State::kForbidden, State::kWrong, State::kFailed, State::kUntried}) {
+    EXPECT_EQ(PlanStateByName(Name(state)), state);
+  }
+}
+
+TEST(FastestTest, OnlyWhatWasTimedCounts) {
+  PlanCandidate wrong = Timed(Plan::kGraph, 0.1);
+  wrong.state = State::kWrong;
+  const PlanChoice choice =
+      Fastest({Timed(kDefaultPlan, 1), wrong, Timed(Plan::kOneDnn, 0.7), Timed(Plan::kSaved, 0.9)});
+  EXPECT_EQ(choice.plan, Plan::kOneDnn);
+  EXPECT_EQ(choice.why, "the fastest of 3 timed");
+  EXPECT_EQ(choice.candidates.size(), 4u);
+}
+
+TEST(FastestTest, TwoPercentAreNoReasonToChange) {
+  EXPECT_EQ(Fastest({Timed(kDefaultPlan, 1), Timed(Plan::kGraph, 0.985)}).plan, kDefaultPlan);
+  EXPECT_EQ(Fastest({Timed(kDefaultPlan, 1), Timed(Plan::kGraph, 0.975)}).plan, Plan::kGraph);
+  EXPECT_EQ(Fastest({}).plan, kDefaultPlan);
+}
+
+TEST(PlanConfigTest, PlanAndForbiddenOnesAreRead) {
+  const auto config = ParseModelConfig("plan: channels_last\nplans_forbidden: [graph, saved]\n");
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_EQ(config->plan, Plan::kChannelsLast);
+  EXPECT_THAT(config->plans_forbidden, ElementsAre(Plan::kSaved, Plan::kGraph));
+  EXPECT_EQ(ParseModelConfig("plan: auto\n")->plan, std::nullopt);
+  EXPECT_EQ(ParseModelConfig("")->plan, std::nullopt);
+}
+
+TEST(PlanConfigTest, MistakesAreNamed) {
+  const auto error = [](const char* yaml) {
+    return std::string(ParseModelConfig(yaml).status().message());
+  };
+  EXPECT_THAT(error("plan: warp\n"), HasSubstr("\"warp\""));
+  EXPECT_THAT(error("plan: package\n"), HasSubstr("\"package\""));
+  EXPECT_THAT(error("plans_forbidden: graph\n"), HasSubstr("a list of plans"));
+  EXPECT_THAT(error("plans_forbidden: [graph, warp]\n"), HasSubstr("plans_forbidden[1]"));
+  EXPECT_THAT(error("plans_forbidden: [frozen]\n"), HasSubstr("another than 'frozen'"));
+}
+
+}  // namespace
+}  // namespace torchd

@@ -1,0 +1,229 @@
+#include "server/daemon/plan_search.h"
+
+#include <algorithm>
+#include <fstream>
+#include <map>
+#include <memory>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "server/base/clock.h"
+#include "tests/unit/fakes/temp_folder.h"
+
+namespace torchd {
+namespace {
+
+using std::chrono::microseconds;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using State = PlanCandidate::State;
+
+class PlanSearchTest : public ::testing::Test {
+ protected:
+  PlanSearchTest() {
+    repository_.Write("cat/1/model.pt", "one");
+    folder_.name = "cat";
+    folder_.version = 1;
+    folder_.model_file = repository_.Path("cat/1/model.pt");
+  }
+
+  PlanChoice Choose(Duration run = milliseconds(10)) {
+    PlanSearch search(
+        budget_, PlanCache(repository_.Path("cache"), machine_),
+        [this](const VersionFolder&, const std::vector<Plan>& plans, milliseconds limit) {
+          return Try(plans, limit);
+        },
+        clock_);
+    return search.Choose(folder_, config_, run);
+  }
+
+  absl::StatusOr<std::vector<PlanCandidate>> Try(const std::vector<Plan>& plans,
+                                                 milliseconds limit) {
+    limits_.push_back(limit);
+    std::vector<PlanCandidate> candidates = {Timed(kDefaultPlan, 1)};
+    for (const Plan plan : plans) {
+      tried_.push_back(Name(plan));
+      const auto ratio = ratios_.find(plan);
+      if (ratio == ratios_.end()) return absl::InternalError("it crashed");
+      candidates.push_back(Timed(plan, ratio->second));
+    }
+    clock_.Advance(std::min(takes_, limit));
+    if (takes_ > limit) return absl::DeadlineExceededError("it took too long");
+    return candidates;
+  }
+
+  static PlanCandidate Timed(Plan plan, double ratio) {
+    PlanCandidate candidate;
+    candidate.plan = plan;
+    candidate.state = State::kTimed;
+    candidate.ratio = ratio;
+    candidate.run = microseconds(static_cast<int64_t>(10'000 * ratio));
+    return candidate;
+  }
+
+  static const PlanCandidate& Of(const PlanChoice& choice, Plan plan) {
+    return *std::find_if(choice.candidates.begin(), choice.candidates.end(),
+                         [plan](const PlanCandidate& candidate) { return candidate.plan == plan; });
+  }
+
+  TempFolder repository_;
+  ManualClock clock_;
+  VersionFolder folder_;
+  ModelConfig config_;
+  milliseconds budget_ = seconds(20);
+  milliseconds takes_ = seconds(2);
+  std::string machine_ = "threads 2, LibTorch 2.11.0, a CPU";
+  std::map<Plan, double> ratios_ = {
+      {Plan::kGraph, 0.5}, {Plan::kOneDnn, 0.8}, {Plan::kChannelsLast, 0.9}, {Plan::kSaved, 1.3}};
+  std::vector<std::string> tried_;
+  std::vector<milliseconds> limits_;
+};
+
+TEST_F(PlanSearchTest, TheFastestServesAndAllAreReported) {
+  const PlanChoice choice = Choose();
+  EXPECT_EQ(choice.plan, Plan::kGraph);
+  EXPECT_EQ(choice.why, "the fastest of 5 timed");
+  EXPECT_EQ(choice.candidates.size(), 5u);
+  EXPECT_THAT(tried_, ElementsAre("onednn", "channels_last", "saved", "graph"));
+  EXPECT_THAT(limits_, ElementsAre(seconds(20), seconds(18)));  // What is left of the budget.
+}
+
+TEST_F(PlanSearchTest, WhoCrashesTakesNobodyAlong) {
+  ratios_.erase(Plan::kChannelsLast);
+  ratios_.erase(Plan::kGraph);
+  const PlanChoice choice = Choose();
+  EXPECT_THAT(tried_, ElementsAre("onednn", "channels_last",  // Together; then each alone.
+                                  "onednn", "channels_last", "saved", "graph"));
+  EXPECT_EQ(choice.plan, Plan::kOneDnn);
+  EXPECT_EQ(choice.candidates.size(), 5u);
+  EXPECT_EQ(Of(choice, Plan::kGraph).state, State::kFailed);
+  EXPECT_EQ(Of(choice, Plan::kChannelsLast).reason, "it crashed");
+  EXPECT_EQ(Of(choice, Plan::kSaved).state, State::kTimed);
+}
+
+TEST_F(PlanSearchTest, NothingToTimeIsServedFrozen) {
+  ratios_.clear();
+  EXPECT_EQ(Choose().plan, kDefaultPlan);
+}
+
+TEST_F(PlanSearchTest, LittleGainIsNoReasonToChange) {
+  for (auto& [plan, ratio] : ratios_) ratio = 0.99;
+  EXPECT_EQ(Choose().plan, kDefaultPlan);
+}
+
+TEST_F(PlanSearchTest, WhatABusyMachineLeftIsTriedAtTheNextLoad) {
+  takes_ = seconds(15);
+  const PlanChoice choice = Choose();
+  EXPECT_EQ(choice.plan, Plan::kOneDnn);
+  EXPECT_EQ(Of(choice, Plan::kGraph).state, State::kUntried);
+  takes_ = seconds(2);
+  EXPECT_EQ(Choose().plan, Plan::kGraph);
+}
+
+TEST_F(PlanSearchTest, WhoHadMuchTimeIsNotWaitedForAgain) {
+  takes_ = seconds(21);
+  const PlanChoice choice = Choose();
+  EXPECT_EQ(choice.plan, kDefaultPlan);
+  EXPECT_EQ(Of(choice, Plan::kOneDnn).state, State::kFailed);
+  EXPECT_EQ(Of(choice, Plan::kGraph).state, State::kUntried);
+  EXPECT_THAT(Of(choice, Plan::kGraph).reason, HasSubstr("20000 ms were over"));
+}
+
+TEST_F(PlanSearchTest, SearchedOnceForTheSameBytesOnTheSameMachine) {
+  const PlanChoice first = Choose();
+  tried_.clear();
+  const PlanChoice again = Choose();
+  EXPECT_THAT(tried_, IsEmpty());
+  EXPECT_EQ(again.plan, first.plan);
+  EXPECT_EQ(again.why, "the fastest of 5 timed, in an earlier search");
+  EXPECT_EQ(again.candidates.size(), 5u);
+  EXPECT_EQ(Of(again, Plan::kGraph).run, Of(first, Plan::kGraph).run);
+  machine_ = "threads 4, LibTorch 2.11.0, a CPU";
+  Choose();
+  EXPECT_EQ(tried_.size(), 4u);
+  repository_.Write("cat/1/model.pt", "other");
+  Choose();
+  EXPECT_EQ(tried_.size(), 8u);
+}
+
+TEST_F(PlanSearchTest, ADamagedRecordIsNone) {
+  Choose();
+  tried_.clear();
+  const std::string path = repository_.Path("cache/" + DigestOf(folder_.model_file) + ".plans");
+  ASSERT_TRUE(std::ifstream(path).is_open()) << path;
+  for (const char* const record :
+       {"", "torchd plans 1\n", "torchd plans 1\nthreads 2, LibTorch 2.11.0, a CPU\nnonsense\n",
+        "torchd plans 1\nthreads 2, LibTorch 2.11.0, a CPU\ngraph timed 5 nan 0 \n"}) {
+    std::ofstream(path) << record;
+    tried_.clear();
+    EXPECT_EQ(Choose().plan, Plan::kGraph);
+    EXPECT_EQ(tried_.size(), 4u) << record;
+  }
+}
+
+TEST_F(PlanSearchTest, TheConfigurationDecides) {
+  config_.plan = Plan::kSaved;
+  EXPECT_EQ(Choose().plan, Plan::kSaved);
+  EXPECT_THAT(tried_, IsEmpty());
+  config_.plan.reset();
+  config_.plans_forbidden = {Plan::kGraph};
+  const PlanChoice without = Choose();
+  EXPECT_EQ(without.plan, Plan::kOneDnn);
+  EXPECT_EQ(Of(without, Plan::kGraph).state, State::kForbidden);
+  EXPECT_EQ(tried_.size(), 3u);
+  config_.plans_forbidden.clear();  // What was never tried is now.
+  EXPECT_EQ(Choose().plan, Plan::kGraph);
+  tried_.clear();
+  config_.plans_forbidden = {Plan::kGraph, Plan::kOneDnn};  // Known well enough.
+  EXPECT_EQ(Choose().plan, Plan::kChannelsLast);
+  EXPECT_THAT(tried_, IsEmpty());
+}
+
+TEST_F(PlanSearchTest, WhatIsNotWorthASearchIsNotSearched) {
+  EXPECT_EQ(Choose(microseconds(40)).plan, kDefaultPlan);
+  budget_ = milliseconds(0);
+  EXPECT_EQ(Choose().plan, kDefaultPlan);
+  folder_.package_file = repository_.Path("cat/1/model.pt2");
+  folder_.model_file.clear();
+  budget_ = seconds(20);
+  EXPECT_EQ(Choose().plan, Plan::kPackage);
+  EXPECT_THAT(tried_, IsEmpty());
+}
+
+TEST(PlanCacheTest, CandidatesComeBackAsTheyWere) {
+  PlanCandidate candidate;
+  candidate.plan = Plan::kChannelsLast;
+  candidate.state = State::kFailed;
+  candidate.run = microseconds(1234);
+  candidate.ratio = 0.75;
+  candidate.difference = 2e-6;
+  candidate.reason = "it said \"no\"\nin two lines";
+  const auto back = DecodeCandidate(EncodeCandidate(candidate));
+  ASSERT_TRUE(back.has_value());
+  EXPECT_EQ(back->plan, candidate.plan);
+  EXPECT_EQ(back->state, candidate.state);
+  EXPECT_EQ(back->run, candidate.run);
+  EXPECT_EQ(back->ratio, candidate.ratio);
+  EXPECT_EQ(back->difference, candidate.difference);
+  EXPECT_EQ(back->reason, candidate.reason);
+  for (const char* const bad :
+       {"", "graph", "graph timed 1 1", "warp timed 1 1 1 ", "graph timed -1 1 1 ",
+        "graph timed 1 inf 1 ", "graph timed 1 0 0 "}) {
+    EXPECT_FALSE(DecodeCandidate(bad).has_value()) << bad;
+  }
+}
+
+TEST(PlanCacheTest, DigestIsThatOfTheBytes) {
+  const TempFolder folder;
+  folder.Write("file", "abc");
+  EXPECT_EQ(DigestOf(folder.Path("file")),
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+  EXPECT_EQ(DigestOf(folder.Path("none")), "");
+}
+
+}  // namespace
+}  // namespace torchd

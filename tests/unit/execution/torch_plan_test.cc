@@ -1,0 +1,132 @@
+#include "server/execution/torch_plan.h"
+
+#include <ATen/ATen.h>
+#include <c10/core/InferenceMode.h>
+#include <torch/script.h>
+
+#include <string>
+#include <vector>
+
+#include "gtest/gtest.h"
+#include "server/execution/plan_trial.h"
+#include "tests/unit/fakes/temp_folder.h"
+
+namespace torchd {
+namespace {
+
+using State = PlanCandidate::State;
+
+// Pictures of 3 channels to 4 scores.
+torch::jit::Module MakeNetwork() {
+  at::manual_seed(7);
+  torch::jit::Module network("Network");
+  network.register_parameter("first", at::randn({16, 3, 3, 3}), false);
+  network.register_parameter("bias", at::randn({16}), false);
+  network.register_parameter("second", at::randn({16, 16, 3, 3}), false);
+  network.register_parameter("scores", at::randn({4, 16}), false);
+  network.define(
+      "def forward(self, image):\n"
+      "    hidden = torch.relu(torch.conv2d(image, self.first, self.bias))\n"
+      "    hidden = torch.relu(torch.conv2d(hidden, self.second) + 0.5)\n"
+      "    return torch.linear(hidden.mean([2, 3]), self.scores)\n");
+  network.eval();
+  return network;
+}
+
+at::Tensor Picture(int64_t rows, int64_t side) {
+  at::manual_seed(static_cast<uint64_t>(rows * 100 + side));
+  return at::randn({rows, 3, side, side});
+}
+
+class TorchPlanTest : public ::testing::TestWithParam<Plan> {
+ private:
+  const c10::InferenceMode inference_mode_;
+};
+
+TEST_P(TorchPlanTest, AnswersAsTheSavedModelForEveryShape) {
+  const torch::jit::Module network = MakeNetwork();
+  const auto saved = MakeTorchPlan(network, Plan::kSaved);
+  const auto plan = MakeTorchPlan(network, GetParam());
+  for (int round = 0; round < 3; ++round) {
+    for (const int64_t rows : {1, 4, 2}) {
+      for (const int64_t side : {12, 9}) {
+        const at::Tensor picture = Picture(rows, side);
+        const at::Tensor expected = saved->Run({picture}).toTensor();
+        const at::Tensor got = plan->Run({picture}).toTensor();
+        EXPECT_TRUE(at::allclose(got, expected, 1e-4, 1e-5)) << rows << " rows, side " << side;
+      }
+    }
+    if (round == 1) plan->Settle();
+  }
+  const at::Tensor unseen = Picture(3, 17);
+  EXPECT_TRUE(
+      at::allclose(plan->Run({unseen}).toTensor(), saved->Run({unseen}).toTensor(), 1e-4, 1e-5));
+}
+
+TEST_P(TorchPlanTest, DoesNotChangeTheModule) {
+  const torch::jit::Module network = MakeNetwork();
+  const at::Tensor before = network.attr("first").toTensor().clone();
+  const auto plan = MakeTorchPlan(network, GetParam());
+  plan->Run({Picture(1, 12)});
+  EXPECT_TRUE(at::equal(network.attr("first").toTensor(), before));
+  EXPECT_TRUE(network.attr("first").toTensor().is_contiguous());
+}
+
+TEST_P(TorchPlanTest, WrongNumberOfInputsThrows) {
+  const auto plan = MakeTorchPlan(MakeNetwork(), GetParam());
+  EXPECT_THROW(plan->Run({Picture(1, 12), Picture(1, 12)}), c10::Error);
+}
+
+INSTANTIATE_TEST_SUITE_P(Plans, TorchPlanTest,
+                         ::testing::Values(Plan::kSaved, Plan::kFrozen, Plan::kOneDnn,
+                                           Plan::kChannelsLast, Plan::kGraph),
+                         [](const auto& test) { return Name(test.param); });
+
+class TryPlansTest : public ::testing::Test {
+ protected:
+  std::string Save(const torch::jit::Module& network) const {
+    network.save(folder_.Path("model.pt"));
+    return folder_.Path("model.pt");
+  }
+
+  TempFolder folder_;
+  ModelConfig config_ = [] {
+    ModelConfig config;
+    config.inputs = {{"image", "float32", {3, 12, 12}}};
+    return config;
+  }();
+};
+
+TEST_F(TryPlansTest, EachIsTimedBesideTheDefault) {
+  const auto tried =
+      TryPlans(Save(MakeNetwork()), config_, {Plan::kOneDnn, Plan::kChannelsLast, Plan::kGraph});
+  ASSERT_TRUE(tried.ok()) << tried.status();
+  ASSERT_EQ(tried->size(), 4u);
+  EXPECT_EQ((*tried)[0].plan, kDefaultPlan);
+  EXPECT_EQ((*tried)[0].ratio, 1);
+  for (const PlanCandidate& candidate : *tried) {
+    EXPECT_EQ(candidate.state, State::kTimed) << Name(candidate.plan) << candidate.reason;
+    EXPECT_GT(candidate.run, Duration(0));
+    EXPECT_LT(candidate.difference, kPlanTolerance);
+  }
+}
+
+TEST_F(TryPlansTest, NoPicturesNoChannels) {
+  torch::jit::Module linear("Linear");
+  linear.register_parameter("scores", at::randn({4, 8}), false);
+  linear.define("def forward(self, x):\n    return torch.linear(x, self.scores)\n");
+  linear.eval();
+  config_.inputs = {{"x", "float32", {8}}};
+  const auto tried = TryPlans(Save(linear), config_, {Plan::kChannelsLast});
+  ASSERT_TRUE(tried.ok()) << tried.status();
+  EXPECT_EQ((*tried)[1].state, State::kFailed);
+  EXPECT_EQ((*tried)[1].reason, "the model takes no pictures");
+}
+
+TEST_F(TryPlansTest, AModelThatDoesNotRunIsAnError) {
+  config_.inputs[0].shape = {5, 12, 12};
+  EXPECT_FALSE(TryPlans(Save(MakeNetwork()), config_, {Plan::kGraph}).ok());
+}
+
+}  // namespace
+}  // namespace torchd
