@@ -16,6 +16,7 @@ import tempfile
 import time
 
 import ends_figure
+import ladder_figure
 import lifecycle
 import mutants_figure
 import scheduling_figure
@@ -112,7 +113,7 @@ def slice_tax():
 
 
 FIGURES = {"slice_tax": slice_tax, **lifecycle.FIGURES, **ends_figure.FIGURES, **mutants_figure.FIGURES,
-           **scheduling_figure.FIGURES}
+           **scheduling_figure.FIGURES, **ladder_figure.FIGURES}
 
 
 def main():
