@@ -11,6 +11,8 @@
 #include "server/base/status_macros.h"
 #include "server/execution/torch_model.h"
 #include "server/inference/trial_row.h"
+#include "server/measuring/measure.h"
+#include "server/measuring/samples.h"
 
 namespace torchd {
 namespace {
@@ -30,25 +32,6 @@ int64_t LengthOf(const ModelConfig& config) {
                                  [](int64_t length) { return length >= kTextLength; });
   if (fits != lengths.end()) return *fits;
   return lengths.empty() ? kTextLength : lengths.back();
-}
-
-// As TrialRow(), but no two numbers alike: what a row of ones hides shows. Whole numbers are 0 or
-// 1, which every vocabulary and every mask knows.
-std::vector<Tensor> VariedRow(std::vector<Tensor> row) {
-  uint32_t state = 12345;
-  const auto next = [&state] { return (state = state * 1664525 + 1013904223) >> 8; };
-  for (Tensor& tensor : row) {
-    const size_t size = SizeOf(tensor.type);
-    for (size_t at = 0; at < tensor.bytes.size(); at += size) {
-      if (tensor.type == DataType::kFloat32) {
-        const float value = static_cast<float>(next()) / (1 << 22) - 2;  // -2 to 2.
-        std::memcpy(tensor.bytes.data() + at, &value, sizeof value);
-      } else {
-        tensor.bytes[at] = static_cast<char>(next() & 1);
-      }
-    }
-  }
-  return row;
 }
 
 absl::StatusOr<std::vector<Tensor>> Run(Model& model, const std::vector<Tensor>& row) {
@@ -83,17 +66,11 @@ double Difference(const std::vector<Tensor>& expected, const std::vector<Tensor>
   return most;
 }
 
-Duration Median(std::vector<Duration> times) {
-  const auto middle = times.begin() + static_cast<ptrdiff_t>(times.size() / 2);
-  std::nth_element(times.begin(), middle, times.end());
-  return *middle;
-}
-
 // One plan under trial.
 struct Runner {
   PlanCandidate candidate;
   std::unique_ptr<Model> model;  // Null: it is out.
-  std::vector<Duration> runs = {};
+  Duration run{0};               // Median.
 
   void Out(PlanCandidate::State state, std::string reason) {
     candidate.state = state;
@@ -129,16 +106,20 @@ void Compare(Runner& runner, const std::vector<std::vector<Tensor>>& rows,
 }
 
 absl::Status Time(std::vector<Runner>& runners, const std::vector<Tensor>& row) {
-  const SteadyClock clock;
-  const Instant end = clock.Now() + kTimingMax * static_cast<int>(runners.size());
-  for (int turn = 0; turn < kTurnsMax && (turn < kTurnsMin || clock.Now() < end); ++turn) {
-    for (Runner& runner : runners) {
-      if (runner.model == nullptr) continue;
-      const Instant begin = clock.Now();
-      TORCHD_RETURN_IF_ERROR(Run(*runner.model, row).status());
-      runner.runs.push_back(clock.Now() - begin);
-    }
+  std::vector<Candidate> candidates;
+  std::vector<Runner*> timed;
+  for (Runner& runner : runners) {
+    if (runner.model == nullptr) continue;
+    timed.push_back(&runner);
+    candidates.push_back({.run = [&runner, &row] { return Run(*runner.model, row).status(); }});
   }
+  const SteadyClock clock;
+  const SeriesLimits limits = {.repeats_min = kTurnsMin,
+                               .repeats_max = kTurnsMax,
+                               .time_max = kTimingMax * static_cast<int>(runners.size())};
+  TORCHD_ASSIGN_OR_RETURN(const std::vector<Series> measured,
+                          MeasureInTurns(candidates, limits, clock));
+  for (size_t i = 0; i < timed.size(); ++i) timed[i]->run = Median(measured[i].times());
   return absl::OkStatus();
 }
 
@@ -175,12 +156,12 @@ absl::StatusOr<std::vector<PlanCandidate>> TryPlans(const std::string& path,
   }
   if (runners[0].model == nullptr) return absl::InternalError(runners[0].candidate.reason);
   TORCHD_RETURN_IF_ERROR(Time(runners, rows[1]));
-  const double usual = std::max(Seconds(Median(runners[0].runs)), 1e-9);
+  const double usual = std::max(Seconds(runners[0].run), 1e-9);
   std::vector<PlanCandidate> candidates;
   for (Runner& runner : runners) {
     if (runner.model != nullptr) {
       runner.candidate.state = PlanCandidate::State::kTimed;
-      runner.candidate.run = Median(runner.runs);
+      runner.candidate.run = runner.run;
       runner.candidate.ratio = Seconds(runner.candidate.run) / usual;
     }
     candidates.push_back(std::move(runner.candidate));

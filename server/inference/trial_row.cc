@@ -41,6 +41,24 @@ std::vector<Tensor> TrialRow(const std::vector<TensorSpec>& inputs, int64_t leng
   return row;
 }
 
+std::vector<Tensor> VariedRow(std::vector<Tensor> row, uint32_t seed) {
+  uint32_t state = seed;
+  const auto next = [&state] { return (state = state * 1664525 + 1013904223) >> 8; };
+  for (Tensor& tensor : row) {
+    const size_t size = SizeOf(tensor.type);
+    for (size_t at = 0; at < tensor.bytes.size(); at += size) {
+      if (tensor.type == DataType::kFloat32) {
+        const float value = static_cast<float>(next()) / (1 << 22) - 2;
+        std::memcpy(tensor.bytes.data() + at, &value, sizeof value);
+      } else {
+        // Little-endian, and the other bytes are 0.
+        tensor.bytes[at] = static_cast<char>(next() & 1);
+      }
+    }
+  }
+  return row;
+}
+
 RowInputs ViewsOf(const std::vector<Tensor>& row) {
   RowInputs views;
   views.reserve(row.size());

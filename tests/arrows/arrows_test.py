@@ -18,31 +18,37 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 # Folder under server/: the folders it may include, itself aside. Each line names all that lies
 # below, so that a missing arrow is a decision (preprocessing knows no queue) and not an oversight.
 BASE = set()
+MEASURING = {"base"}
 CONFIG = {"base"}
 METRICS = {"base"}
 INFERENCE = {"config", "metrics", "base"}
 BATCHING = {"inference"} | INFERENCE
 PREPROCESSING = {"inference"} | INFERENCE
 REGISTRY = {"batching", "preprocessing"} | BATCHING  # A model carries its own preprocessing.
+BENCHMARK = {"registry", "measuring"} | REGISTRY
 CLASSIFY = {"registry"} | REGISTRY
-EDGE = {"classify"} | CLASSIFY
-EXECUTION = {"inference"} | INFERENCE
+EDGE = {"classify", "benchmark"} | CLASSIFY | BENCHMARK
+EXECUTION = {"inference", "measuring"} | INFERENCE
+OFFLINE = {"registry", "execution"} | REGISTRY | EXECUTION
 TRIAL = {"inference"} | INFERENCE  # Knows processes and bytes; what a trial does is a parameter.
 ARROWS = {
     "base": BASE,
+    "measuring": MEASURING,
     "config": CONFIG,
     "metrics": METRICS,
     "inference": INFERENCE,
     "batching": BATCHING,
     "preprocessing": PREPROCESSING,
     "registry": REGISTRY,
+    "benchmark": BENCHMARK,
     "classify": CLASSIFY,
     "rpc": EDGE,
     "http": EDGE,
     "execution": EXECUTION,
+    "offline": OFFLINE,
     "trial": TRIAL,
     "daemon": {"rpc", "http", "execution", "trial"} | EDGE,
-    "main": {"daemon", "trial", "config", "base"},
+    "main": {"daemon", "offline", "trial", "config", "base"},
     "fakes": {"inference"} | INFERENCE,  # tests/unit/fakes, which every test may include.
 }
 
