@@ -120,37 +120,6 @@ void Executors::RunAsGuest(int self, Work work) {
   if (wanted) work_or_stop_.SignalAll();
 }
 
-int Executors::RunOnEach(const std::function<void()>& task, Duration wait_max) {
-  const absl::Time end = absl::Now() + absl::FromChrono(wait_max);
-  const Instant stuck = clock_.Now() - wait_max;
-  Round round{task};
-  absl::MutexLock lock(&mutex_);
-  for (size_t i = 0; i < rounds_.size(); ++i) {
-    if (running_since_[i].load() < stuck) continue;
-    rounds_[i].push_back(&round);
-    ++round.waiting;
-  }
-  work_or_stop_.SignalAll();
-  while (!round.over() && !round_over_.WaitWithDeadline(&mutex_, end)) continue;
-  for (auto& waiting : rounds_) {  // Of those that did not get to it.
-    waiting.erase(std::remove(waiting.begin(), waiting.end(), &round), waiting.end());
-  }
-  while (round.running > 0) round_over_.Wait(&mutex_);
-  return round.done;
-}
-
-void Executors::RunRound(int self, Round& round) {
-  const Instant began = clock_.Now();
-  round.task();
-  absl::MutexLock lock(&mutex_);
-  const Instant ended = clock_.Now();
-  round_took_ = ended - began;
-  rows_first_until_[static_cast<size_t>(self)] = ended + round_took_;
-  --round.running;
-  ++round.done;
-  if (round.over()) round_over_.SignalAll();
-}
-
 int Executors::BusySince(Instant start) const {
   return static_cast<int>(
       std::count_if(running_since_.begin(), running_since_.end(),
@@ -188,19 +157,6 @@ void Executors::WaitForWork(int self) {
   --idle_;
 }
 
-Executors::Work Executors::TakeRound(int self) {
-  Work work;
-  auto& rounds = rounds_[static_cast<size_t>(self)];
-  work.round = rounds.front();
-  rounds.pop_front();
-  --work.round->waiting;
-  ++work.round->running;
-  scheduler_.SetBusy(self, clock_.Now(), round_took_);
-  // What waited for this executor's last run may run on another now.
-  if (scheduler_.rows_waiting() > 0 && idle_ > 0) WakeExecutor();
-  return work;
-}
-
 Executors::Work Executors::Take(int self, Duration answering) {
   Work work;
   absl::MutexLock lock(&mutex_);
@@ -219,6 +175,7 @@ Executors::Work Executors::Take(int self, Duration answering) {
       WakeSweeper();
       if (!work.batch.rows.empty() && idle_ > 0) WakeExecutor();
     }
+    if (!work.batch.rows.empty() && !rounds.empty()) ++rounds.front()->rows_went_first;
     if (!work.batch.rows.empty() || !work.dropped.empty()) return work;
     if (!rounds.empty()) return TakeRound(self);
     if (stopping_ && scheduler_.rows_waiting() == 0) {

@@ -15,6 +15,7 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -52,6 +53,15 @@ class Executors {
   int RunOnEach(const std::function<void()>& task, Duration wait_max = std::chrono::hours(24))
       ABSL_LOCKS_EXCLUDED(mutex_);
 
+  // Runs `task` again and again on `executors` of the threads at once, until it says false there,
+  // or `go_on` does, which the calling thread asks every 10 ms: then none begins that has not
+  // begun, and it returns when none runs any more. A row waits for one run of it at most: then rows
+  // have the executor, as long as any wait, for kRowsShare times what that took. Returns how many
+  // runs of rows went before one of its own. Must not be called on an executor's thread.
+  static constexpr int kRowsShare = 4;
+  int64_t RunInTurns(int executors, const std::function<bool()>& task,
+                     const std::function<bool()>& go_on) ABSL_LOCKS_EXCLUDED(mutex_);
+
   int rows_waiting() const ABSL_LOCKS_EXCLUDED(mutex_);
   int RowsWaiting(const Lane& lane) const ABSL_LOCKS_EXCLUDED(mutex_);
   // Of those, what would run before a row that comes now.
@@ -65,12 +75,17 @@ class Executors {
   const Options& options() const { return options_; }
 
  private:
-  // One RunOnEach().
+  // One RunOnEach() or RunInTurns().
   struct Round {
-    const std::function<void()>& task;
-    int waiting = 0;  // Executors that have not begun it.
+    explicit Round(std::function<bool()> made_task) : task(std::move(made_task)) {}
+
+    const std::function<bool()> task;  // Whether it is to run there again.
+    int rows_share = 1;                // How long rows go first after it, in times of its own.
+    int waiting = 0;                   // Executors that are to begin it.
     int running = 0;
-    int done = 0;
+    int done = 0;  // Times that it ran.
+    int64_t rows_went_first = 0;
+    bool withdrawn = false;  // It does not begin any more.
 
     bool over() const { return waiting == 0 && running == 0; }
   };
@@ -87,6 +102,11 @@ class Executors {
   void Serve(int self) ABSL_LOCKS_EXCLUDED(mutex_);
   // `answering`: what this one's last run took beyond itself.
   Work Take(int self, Duration answering) ABSL_LOCKS_EXCLUDED(mutex_);
+  bool OverSoon(Round& round) ABSL_LOCKS_EXCLUDED(mutex_);
+  std::vector<size_t> LeastBusy(int count) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Queue(size_t executor, Round& round) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // It is nobody's any more once this returns.
+  void Withdraw(Round& round) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   Work TakeRound(int self) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void RunRound(int self, Round& round) ABSL_LOCKS_EXCLUDED(mutex_);
   void WaitForWork(int self) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
