@@ -42,6 +42,7 @@ struct ServerConfig {
   int image_megapixels_max = 40;                // 1..1000.
   int warmup_runs = 4;                          // 0..100 at least, before a version turns ready.
   int warmup_ms_max = 10'000;                   // 0..3'600'000, to measure batches and lengths.
+  int benchmarks_max = 1;                       // 0..16 that run at once; beyond: refused.
   int drain_delay_ms = 0;                       // 0..600'000: NOT_SERVING but still answering.
   int drain_limit_ms = 30'000;                  // 0..600'000: then what is left is abandoned.
 };

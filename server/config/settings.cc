@@ -108,6 +108,8 @@ constexpr Setting kSettings[] = {
     Number(
         "warmup_ms_max", &ServerConfig::warmup_ms_max, {0, 3'600'000},
         "Milliseconds for measuring runs of several rows and lengths before a version is ready."),
+    Number("benchmarks_max", &ServerConfig::benchmarks_max, {0, 16},
+           "Benchmarks that may run at once; more are refused; 0: none."),
     Number("drain_delay_ms", &ServerConfig::drain_delay_ms, {0, 600'000},
            "Milliseconds of NOT_SERVING but still answering, once told to stop."),
     Number("drain_limit_ms", &ServerConfig::drain_limit_ms, {0, 600'000},

@@ -21,10 +21,12 @@
 #include "server/base/status_macros.h"
 #include "server/base/thread_pool.h"
 #include "server/batching/executors.h"
+#include "server/benchmark/benchmarks.h"
 #include "server/classify/classifier.h"
 #include "server/daemon/address_file.h"
 #include "server/daemon/model_trial.h"
 #include "server/daemon/options.h"
+#include "server/daemon/other_plan.h"
 #include "server/daemon/plan_cache.h"
 #include "server/daemon/plan_search.h"
 #include "server/daemon/warm_up.h"
@@ -38,6 +40,7 @@
 #include "server/registry/registry.h"
 #include "server/registry/repository_source.h"
 #include "server/rpc/admin_service.h"
+#include "server/rpc/benchmark_service.h"
 #include "server/rpc/inference_service.h"
 #include "server/rpc/rpc_server.h"
 #include "server/trial/trials.h"
@@ -71,7 +74,9 @@ struct Daemon::Parts {
         preparers(PreprocessLimits(config), clock),
         classifier({registry, executors, preparers, metrics, clock,
                     int64_t{config.in_flight_mb_max} << 20}),
+        benchmarks(BenchmarkParts()),
         inference_service(classifier, metrics, clock),
+        benchmark_service(benchmarks),
         admin_service(
             registry, control, [this](auto& status) { FillStatus(status); },
             [this](const Lane& lane) { return executors.RowsWaiting(lane); }) {
@@ -127,6 +132,14 @@ struct Daemon::Parts {
           return RunPlanTrial(*trials, folder, tried, threads, limits, limit);
         },
         clock);
+  }
+
+  Benchmarks::Parts BenchmarkParts() {
+    const auto load = [this](const Servable& servable, Plan plan) {
+      return LoadByPlan(servable, plan, trials.get(), ThreadsPerExecutor(config, Cores()),
+                        {config.trial_seconds_max, config.trial_memory_mb_max});
+    };
+    return {registry, executors, clock, load, config.benchmarks_max};
   }
 
   // Their outcome matters no more, and they may take a minute.
@@ -256,10 +269,11 @@ struct Daemon::Parts {
   // Those still unanswered after `limit`.
   int64_t AwaitAnswers(Duration limit) const {
     const Instant end = clock.Now() + limit;
-    while (inference_service.in_flight() > 0 && clock.Now() < end) {
-      std::this_thread::sleep_for(kAnswersPoll);
-    }
-    return inference_service.in_flight();
+    const auto left = [this] {
+      return inference_service.in_flight() + benchmark_service.in_flight();
+    };
+    while (left() > 0 && clock.Now() < end) std::this_thread::sleep_for(kAnswersPoll);
+    return left();
   }
 
   void FillStatus(v1::GetServerStatusResponse& status) {
@@ -297,7 +311,9 @@ struct Daemon::Parts {
   RepositoryControl control;
   Preparers preparers;
   Classifier classifier;
+  Benchmarks benchmarks;
   InferenceService inference_service;
+  BenchmarkService benchmark_service;
   AdminService admin_service;
   std::unique_ptr<RpcServer> rpc;
   std::unique_ptr<HttpServer> http;
@@ -319,7 +335,8 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(const ServerConfig& config
   auto parts = std::make_unique<Parts>(config, std::move(trials));
   TORCHD_ASSIGN_OR_RETURN(
       parts->rpc,
-      RpcServer::Start(RpcOptions(config), {&parts->inference_service, &parts->admin_service}));
+      RpcServer::Start(RpcOptions(config), {&parts->inference_service, &parts->benchmark_service,
+                                            &parts->admin_service}));
   TORCHD_ASSIGN_OR_RETURN(parts->http, HttpServer::Start(config.http_address, parts->Sources()));
   auto daemon = absl::WrapUnique(new Daemon(std::move(parts)));
   TORCHD_RETURN_IF_ERROR(daemon->parts_->control.Start(repository));
@@ -363,6 +380,7 @@ void Daemon::Drain() {
   parts_->draining = true;
   parts_->registry.StopLoading();
   parts_->EndTrials();
+  parts_->benchmarks.Stop();
   parts_->rpc->SetNeverServing();
   if (!config.address_file.empty()) std::remove(config.address_file.c_str());
   Log(Severity::kInfo, "draining",

@@ -141,11 +141,11 @@ absl::StatusOr<std::unique_ptr<Servable>> Arrive(const VersionFolder& folder,
     Log(Severity::kWarning, "model note",
         {{"model", folder.name}, {"version", absl::StrCat(folder.version)}, {"note", note}});
   }
-  return std::make_unique<Servable>(Servable{folder.name, folder.version, std::move(files.config),
-                                             std::move(files.labels), std::move(model),
-                                             std::move(lane), std::move(preprocessor),
-                                             metrics.ForModel(folder.name, folder.version),
-                                             std::move(lease), std::move(plan), std::move(notes)});
+  return std::make_unique<Servable>(
+      Servable{folder.name, folder.version, std::move(files.config), std::move(files.labels),
+               std::move(model), std::move(lane), std::move(preprocessor),
+               metrics.ForModel(folder.name, folder.version), std::move(lease), std::move(plan),
+               std::move(notes), folder});
 }
 
 }  // namespace torchd

@@ -120,6 +120,8 @@ class Registry {
   std::vector<VersionStatus> Snapshot() const ABSL_LOCKS_EXCLUDED(mutex_);
 
   const MemoryBudget& memory() const { return memory_; }
+  // Beside what the versions take; as MemoryBudget::Reserve().
+  absl::StatusOr<MemoryBudget::Lease> Reserve(int64_t bytes) { return memory_.Reserve(bytes); }
 
  private:
   struct Version {

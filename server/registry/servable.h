@@ -11,6 +11,7 @@
 #include "server/metrics/server_metrics.h"
 #include "server/preprocessing/preprocessor.h"
 #include "server/registry/memory_budget.h"
+#include "server/registry/repository.h"
 
 namespace torchd {
 
@@ -26,6 +27,7 @@ struct Servable {
   MemoryBudget::Lease memory = {};
   PlanChoice plan = {};
   std::vector<std::string> notes = {};  // What its owner should know of this version.
+  VersionFolder folder = {};            // Where it was loaded from.
 };
 
 using ModelHandle = std::shared_ptr<const Servable>;

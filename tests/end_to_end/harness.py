@@ -12,7 +12,7 @@ import urllib.request
 
 import grpc
 
-from wire import ROOT, admin, admin_grpc, inference_grpc, request
+from wire import ROOT, admin, admin_grpc, benchmark, benchmark_grpc, inference_grpc, request
 
 TORCHD = ROOT / "build/release/torchd"
 TORCHCTL = ROOT / "build/release/torchctl"
@@ -44,7 +44,8 @@ def run_torchctl(*arguments, environment=None, stdin=None) -> subprocess.Complet
 
 
 class Daemon:
-    """A running torchd. `grpc` and `http` are its addresses, `inference` and `admin` its stubs."""
+    """A running torchd. `grpc` and `http` are its addresses, `inference`, `admin` and `benchmarks` its
+    stubs."""
 
     def __init__(self, process, addresses, log_path: pathlib.Path):
         self.process = process
@@ -55,6 +56,7 @@ class Daemon:
         self.channel = grpc.insecure_channel(self.grpc)
         self.inference = inference_grpc.InferenceServiceStub(self.channel)
         self.admin = admin_grpc.AdminServiceStub(self.channel)
+        self.benchmarks = benchmark_grpc.BenchmarkServiceStub(self.channel)
 
     def log(self) -> str:
         return self._log_path.read_text(errors="replace")
@@ -69,6 +71,16 @@ class Daemon:
         except grpc.RpcError as error:
             return error
         raise AssertionError(f"expected an error, got {answer}")
+
+    def benchmark(self, model, timeout=CALL_LIMIT_S, **options):
+        """A benchmark under way: an iterator over its updates, which can be cancelled."""
+        return self.benchmarks.Benchmark(benchmark.BenchmarkRequest(model=model, **options),
+                                         timeout=timeout)
+
+    def measured(self, model, **options):
+        """The result of a benchmark."""
+        (*_, last) = self.benchmark(model, **options)
+        return last.result
 
     def status(self):
         return self.admin.GetServerStatus(admin.GetServerStatusRequest(), timeout=CALL_LIMIT_S)

@@ -56,7 +56,8 @@ def test_health_watch_tells_of_the_end(tmp_path, linear_repository, service):
 
 def test_reflection(daemon):
     database = ProtoReflectionDescriptorDatabase(daemon.channel)
-    expected = {"torchd.v1.InferenceService", "torchd.v1.AdminService", "grpc.health.v1.Health"}
+    expected = {"torchd.v1.InferenceService", "torchd.v1.AdminService",
+                "torchd.v1.BenchmarkService", "grpc.health.v1.Health"}
     assert expected <= set(database.get_services())
     service = DescriptorPool(database).FindServiceByName("torchd.v1.InferenceService")
     assert [method.name for method in service.methods] == ["Classify"]

@@ -29,6 +29,8 @@ _generate()
 # They exist only now.
 from torchd.v1 import admin_pb2 as admin  # noqa: E402,F401
 from torchd.v1 import admin_pb2_grpc as admin_grpc  # noqa: E402,F401
+from torchd.v1 import benchmark_pb2 as benchmark  # noqa: E402,F401
+from torchd.v1 import benchmark_pb2_grpc as benchmark_grpc  # noqa: E402,F401
 from torchd.v1 import inference_pb2 as inference  # noqa: E402
 from torchd.v1 import inference_pb2_grpc as inference_grpc  # noqa: E402,F401
 

@@ -31,7 +31,7 @@ const Strings& Keys() {
       "state_file",        "settle_ms",           "poll_ms",           "load_threads",
       "trial_seconds_max", "trial_memory_mb_max", "plan_seconds_max",  "plan_cache",
       "memory_mb_max",     "stuck_seconds",       "message_bytes_max", "image_megapixels_max",
-      "warmup_runs",       "drain_delay_ms",      "drain_limit_ms"};
+      "warmup_runs",       "benchmarks_max",      "drain_delay_ms",    "drain_limit_ms"};
   return keys;
 }
 
@@ -154,6 +154,7 @@ TEST_F(ServerConfigTest, BothEndsOfARangeAreAllowedAndNothingBeyond) {
       {"message_bytes_max", "1024", "1073741823", "1023", "1073741824"},
       {"image_megapixels_max", "1", "1000", "0", "1001"},
       {"warmup_runs", "0", "100", "-1", "101"},
+      {"benchmarks_max", "0", "16", "-1", "17"},
       {"drain_delay_ms", "0", "600000", "-1", "600001"},
       {"drain_limit_ms", "0", "600000", "-1", "600001"}};
   for (const Case& c : cases) {
