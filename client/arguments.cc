@@ -7,12 +7,14 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "client/bench_flags.h"
 
 namespace torchd {
 namespace {
 
 constexpr double kTimeoutSecondsMax = 86'400;
 constexpr int kTopKMax = 1000;
+constexpr auto kBenchTimeout = std::chrono::hours(24);  // Other limits end it.
 
 absl::Status Wrong(absl::string_view flag, absl::string_view value, absl::string_view expected) {
   return absl::InvalidArgumentError(absl::StrCat(flag, " is '", value, "'; expected ", expected));
@@ -124,7 +126,9 @@ constexpr unsigned kInModels = 4;
 constexpr unsigned kInStatus = 8;
 constexpr unsigned kInChange = 16;  // load, unload, reload
 constexpr unsigned kInPlan = 32;
-constexpr unsigned kInCommands = kInClassify | kInModels | kInPlan | kInStatus | kInChange;
+constexpr unsigned kInBench = 64;
+constexpr unsigned kInCommands =
+    kInClassify | kInBench | kInModels | kInPlan | kInStatus | kInChange;
 constexpr unsigned kAnywhere = kBeforeCommand | kInCommands;
 
 struct Flag {
@@ -140,8 +144,8 @@ constexpr Flag kFlags[] = {
     {"--help", kAnywhere, false, SetHelp},
     {"-h", kAnywhere, false, SetHelp},
     {"--version", kBeforeCommand, false, SetShowVersion},
-    {"--version", kInClassify, true, SetModelVersion},
-    {"--version-label", kInClassify, true, SetVersionLabel},
+    {"--version", kInClassify | kInBench, true, SetModelVersion},
+    {"--version-label", kInClassify | kInBench, true, SetVersionLabel},
     {"--json", kInCommands, false, SetJson},
     {"--verbose", kInModels, false, SetVerbose},
     {"--model", kInClassify, true, SetModel},
@@ -150,6 +154,15 @@ constexpr Flag kFlags[] = {
     {"--no-softmax", kInClassify, false, SetNoSoftmax},
     {"--priority", kInClassify, true, SetPriority},
     {"--text", kInClassify, false, SetText},
+    {"--batch", kInBench, true, SetBatch},
+    {"--length", kInBench, true, SetLength},
+    {"--shape", kInBench, true, SetShape},
+    {"--warmup", kInBench, true, SetWarmUp},
+    {"--repeats", kInBench, true, SetRepeats},
+    {"--duration", kInBench, true, SetDuration},
+    {"--concurrency", kInBench, true, SetConcurrency},
+    {"--plan", kInBench, true, SetPlan},
+    {"--csv", kInBench, false, SetCsv},
 };
 
 struct CommandName {
@@ -159,13 +172,10 @@ struct CommandName {
 };
 
 constexpr CommandName kCommands[] = {
-    {"classify", Command::kClassify, kInClassify},
-    {"models", Command::kModels, kInModels},
-    {"plan", Command::kPlan, kInPlan},
-    {"status", Command::kStatus, kInStatus},
-    {"load", Command::kLoad, kInChange},
-    {"unload", Command::kUnload, kInChange},
-    {"reload", Command::kReload, kInChange},
+    {"classify", Command::kClassify, kInClassify}, {"bench", Command::kBench, kInBench},
+    {"models", Command::kModels, kInModels},       {"plan", Command::kPlan, kInPlan},
+    {"status", Command::kStatus, kInStatus},       {"load", Command::kLoad, kInChange},
+    {"unload", Command::kUnload, kInChange},       {"reload", Command::kReload, kInChange},
 };
 
 // Reads words from left to right into `arguments_`.
@@ -188,6 +198,7 @@ class Parser {
     }
     absl::Status complete = CheckComplete();
     if (!complete.ok()) return complete;
+    if (place_ == kInBench && !timeout_given_) arguments_.timeout = kBenchTimeout;
     return arguments_;
   }
 
@@ -220,6 +231,7 @@ class Parser {
       value = words_[next_++];
     }
     if (name == "--address") address_given_ = true;
+    if (name == "--timeout") timeout_given_ = true;
     return flag->set(value, arguments_);
   }
 
@@ -246,7 +258,7 @@ class Parser {
     }
     return absl::InvalidArgumentError(
         absl::StrCat("unknown command '", word,
-                     "'; expected classify, models, plan, status, load, unload or reload"));
+                     "'; expected classify, bench, models, plan, status, load, unload or reload"));
   }
 
   absl::Status TakeInput(const std::string& word) {
@@ -258,7 +270,7 @@ class Parser {
       arguments_.inputs.push_back(word);
       return absl::OkStatus();
     }
-    const bool takes_name = (place_ & (kInModels | kInPlan | kInChange)) != 0;
+    const bool takes_name = (place_ & (kInBench | kInModels | kInPlan | kInChange)) != 0;
     if (takes_name && arguments_.model.empty() && !word.empty()) {
       arguments_.model = word;
       return absl::OkStatus();
@@ -270,7 +282,7 @@ class Parser {
   absl::Status CheckComplete() const {
     if (arguments_.command == Command::kNone) {
       return absl::InvalidArgumentError(
-          "no command; expected classify, models, plan, status, load, unload or reload (see "
+          "no command; expected classify, bench, models, plan, status, load, unload or reload (see "
           "torchctl --help)");
     }
     if (arguments_.command == Command::kClassify && arguments_.inputs.empty()) {
@@ -278,6 +290,7 @@ class Parser {
                                                      arguments_.text ? "text" : "file",
                                                      "; see torchctl classify --help"));
     }
+    if (place_ == kInBench) return CheckBench(arguments_);
     if (place_ == kInChange && arguments_.model.empty()) {
       return absl::InvalidArgumentError(absl::StrCat(command_name_, " needs the name of a model"));
     }
@@ -291,6 +304,7 @@ class Parser {
   unsigned place_ = kBeforeCommand;
   bool only_inputs_ = false;  // After "--".
   bool address_given_ = false;
+  bool timeout_given_ = false;
   bool stdin_taken_ = false;
 };
 

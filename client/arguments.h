@@ -9,11 +9,12 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "torchd/v1/benchmark.pb.h"
 #include "torchd/v1/inference.pb.h"
 
 namespace torchd {
 
-enum class Command { kNone, kClassify, kModels, kPlan, kStatus, kLoad, kUnload, kReload };
+enum class Command { kNone, kClassify, kBench, kModels, kPlan, kStatus, kLoad, kUnload, kReload };
 
 struct Arguments {
   Command command = Command::kNone;
@@ -21,22 +22,29 @@ struct Arguments {
   bool show_version = false;  // torchctl's own; `--version` after `classify` is a model's.
   bool json = false;
   std::string address = "127.0.0.1:8001";
-  std::chrono::milliseconds timeout = std::chrono::seconds(60);  // 1 ms to a day.
+  // 1 ms to a day, which is what bench has unless it is said.
+  std::chrono::milliseconds timeout = std::chrono::seconds(60);
 
-  // Of classify, models and plan, where empty means the server's only model, or all models; and of
-  // load, unload and reload.
+  // Of classify, bench, models and plan, where empty means the server's only model, or all models;
+  // and of load, unload and reload.
   std::string model;
 
   bool verbose = false;  // Of models.
 
-  // Of classify.
+  // Of classify and bench.
   int64_t model_version = 0;  // 0: the highest that is ready.
   std::string version_label;  // Empty: by the version.
-  std::optional<int> top_k;   // 1..1000.
+
+  // Of classify.
+  std::optional<int> top_k;  // 1..1000.
   std::optional<bool> softmax;
   v1::Priority priority = v1::PRIORITY_UNSPECIFIED;  // Unspecified: normal.
   bool text = false;                                 // `inputs` are texts, not files.
   std::vector<std::string> inputs;  // At least one; "-", at most once, is the standard input.
+
+  // Of bench.
+  bool csv = false;
+  v1::BenchmarkRequest benchmark;  // Without the model and its version.
 };
 
 // `words`: argv without the program's name. `address_variable`: the value of TORCHCTL_ADDRESS, or

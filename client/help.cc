@@ -9,6 +9,7 @@ constexpr char kHelp[] = R"(torchctl asks a torchd server.
 
 Commands:
   classify FILE...   label images, or texts with --text
+  bench [NAME]       how fast a model runs where it serves
   models [NAME]      which models there are, in which state
   plan [NAME]        by which plan each model runs, and why
   status             how the server is doing
@@ -58,6 +59,35 @@ Examples:
 
 Exit code: 0 when every input was classified; 1 when at least one was not, each with a line on the
 standard error; 2 wrong usage; 3 the server cannot be reached.
+)";
+
+constexpr char kBenchHelp[] = R"(torchctl bench [NAME] [FLAGS]
+
+Runs a model on its server's executors, in turns with the rows of clients, and shows what its runs
+took: percentiles, a histogram, the first runs, rows per second. The name may be left out when the
+server has exactly one model. Ctrl-C ends it.
+
+  --batch N        rows of each run, 1 to 1024; default 1
+  --length N       stands for every size that the model leaves open, such as the tokens of a text
+  --shape SIZES    the shape of one row, such as 3,224,224; NAME=SIZES where the model has several
+                   inputs, for each of them
+  --warmup N       runs before those that count, 0 to 10000; default 10
+  --repeats N      runs that count, 1 to 1000000; default 100
+  --duration SECONDS   instead: for so long, 0.001 to 600
+  --concurrency N  runs at the same time, each on an executor of its own; default 1
+  --plan NAME      saved, frozen, onednn, channels_last, graph: by this plan, loaded anew for the
+                   benchmark alone; default: the one that serves
+  --version N      which version; default: the highest that is ready
+  --version-label LABEL   the version that the model's configuration calls so
+  --json           for scripts: an object with all fields, times in microseconds
+  --csv            for scripts: a line of headings, a line of numbers
+  --address HOST:PORT, --timeout SECONDS   see torchctl --help; here --timeout is a day unless said
+
+Examples:
+  torchctl bench efficientnet-lite0
+  torchctl bench sentiment --length 128 --batch 8 --duration 5
+  torchctl bench resnet18 --plan onednn --csv
+  torchctl bench resnet18 --json | jq .times.p50_us
 )";
 
 constexpr char kModelsHelp[] = R"(torchctl models [NAME] [--verbose] [--json]
@@ -146,6 +176,8 @@ std::string HelpText(Command command) {
       return kHelp;
     case Command::kClassify:
       return kClassifyHelp;
+    case Command::kBench:
+      return kBenchHelp;
     case Command::kModels:
       return kModelsHelp;
     case Command::kPlan:

@@ -3,7 +3,9 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -19,6 +21,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "client/arguments.h"
+#include "client/bench_report.h"
 #include "client/help.h"
 #include "client/json.h"
 #include "client/render.h"
@@ -29,6 +32,9 @@ namespace torchd {
 namespace {
 
 enum ExitCode { kFine = 0, kServerError = 1, kWrongUsage = 2, kUnreachable = 3 };
+
+// A benchmark may last a day; who does not answer by then will not.
+constexpr std::chrono::milliseconds kConnectingMax = std::chrono::minutes(1);
 
 void Print(FILE* stream, const std::string& text) {
   std::fwrite(text.data(), 1, text.size(), stream);
@@ -214,6 +220,43 @@ class ClassifyRun {
   ExitCode exit_code_ = kFine;
 };
 
+// Shows on a terminal how far a benchmark is: one line that is written over, and gone at the end.
+class ProgressShown {
+ public:
+  ~ProgressShown() {
+    if (shown_) Print(stderr, "\r\x1b[K");
+  }
+
+  void Show(const v1::BenchmarkProgress& progress) {
+    if (!terminal_) return;
+    Print(stderr, absl::StrCat("\r\x1b[K", BenchProgressLine(progress)));
+    shown_ = true;
+  }
+
+ private:
+  const bool terminal_ = isatty(STDERR_FILENO) != 0;
+  bool shown_ = false;
+};
+
+ExitCode Bench(const Arguments& arguments, Client& client) {
+  v1::BenchmarkRequest request = arguments.benchmark;
+  request.set_model(arguments.model);
+  request.set_version(arguments.model_version);
+  request.set_version_label(arguments.version_label);
+  absl::StatusOr<v1::BenchmarkResult> result = absl::UnknownError("not asked");
+  {
+    ProgressShown shown;
+    result =
+        client.Benchmark(request, arguments.timeout,
+                         [&shown](const v1::BenchmarkProgress& progress) { shown.Show(progress); });
+  }
+  if (!result.ok()) return Failed(result.status());
+  Print(stdout, arguments.json  ? BenchJson(*result)
+                : arguments.csv ? BenchCsv(*result)
+                                : BenchTable(*result));
+  return kFine;
+}
+
 ExitCode Models(const Arguments& arguments, Client& client) {
   v1::ListModelsRequest request;
   request.set_model(arguments.model);
@@ -256,9 +299,12 @@ ExitCode RunCommand(const Arguments& arguments) {
   absl::Status readable = CheckReadable(arguments);
   if (!readable.ok()) return WrongUsage(readable);
   absl::StatusOr<std::unique_ptr<Client>> client =
-      Client::Connect(arguments.address, arguments.timeout);
+      Client::Connect(arguments.address, arguments.command == Command::kBench
+                                             ? std::min(arguments.timeout, kConnectingMax)
+                                             : arguments.timeout);
   if (!client.ok()) return Failed(client.status());
   if (arguments.command == Command::kClassify) return ClassifyRun(arguments, **client).Run();
+  if (arguments.command == Command::kBench) return Bench(arguments, **client);
   if (arguments.command == Command::kModels) return Models(arguments, **client);
   if (arguments.command == Command::kPlan) return Plan(arguments, **client);
   if (arguments.command == Command::kStatus) return Status(arguments, **client);

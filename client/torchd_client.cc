@@ -8,6 +8,7 @@
 #include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
 #include "torchd/v1/admin.grpc.pb.h"
+#include "torchd/v1/benchmark.grpc.pb.h"
 #include "torchd/v1/inference.grpc.pb.h"
 
 namespace torchd {
@@ -59,7 +60,8 @@ struct Client::Connection {
       : address(std::move(server_address)),
         channel(std::move(open_channel)),
         inference(v1::InferenceService::NewStub(channel)),
-        admin(v1::AdminService::NewStub(channel)) {}
+        admin(v1::AdminService::NewStub(channel)),
+        benchmark(v1::BenchmarkService::NewStub(channel)) {}
 
   // Runs one call, `call(context, response)`, and turns its status into ours.
   template <typename Response, typename Call>
@@ -83,6 +85,7 @@ struct Client::Connection {
   const std::shared_ptr<grpc::Channel> channel;
   const std::unique_ptr<v1::InferenceService::Stub> inference;
   const std::unique_ptr<v1::AdminService::Stub> admin;
+  const std::unique_ptr<v1::BenchmarkService::Stub> benchmark;
 };
 
 absl::StatusOr<std::unique_ptr<Client>> Client::Connect(const std::string& address,
@@ -103,6 +106,26 @@ absl::StatusOr<v1::ClassifyResponse> Client::Classify(const v1::ClassifyRequest&
       timeout, [&](grpc::ClientContext* context, v1::ClassifyResponse* response) {
         return connection_->inference->Classify(context, request, response);
       });
+}
+
+absl::StatusOr<v1::BenchmarkResult> Client::Benchmark(
+    const v1::BenchmarkRequest& request, std::chrono::milliseconds timeout,
+    const std::function<void(const v1::BenchmarkProgress&)>& progress) {
+  bool answered = false;
+  auto result = connection_->Run<v1::BenchmarkResult>(
+      timeout, [&](grpc::ClientContext* context, v1::BenchmarkResult* response) {
+        const auto reader = connection_->benchmark->Benchmark(context, request);
+        v1::BenchmarkUpdate update;
+        while (reader->Read(&update)) {
+          if (update.has_progress()) progress(update.progress());
+          if (!update.has_result()) continue;
+          *response = update.result();
+          answered = true;
+        }
+        return reader->Finish();
+      });
+  if (result.ok() && !answered) return absl::InternalError("the server sent no result");
+  return result;
 }
 
 absl::StatusOr<v1::ListModelsResponse> Client::ListModels(const v1::ListModelsRequest& request,

@@ -13,12 +13,14 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <string>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "torchd/v1/admin.pb.h"
+#include "torchd/v1/benchmark.pb.h"
 #include "torchd/v1/inference.pb.h"
 
 namespace torchd {
@@ -40,6 +42,11 @@ class Client {
   // early (RESOURCE_EXHAUSTED). Where requests wait, `request.priority` says who goes first.
   absl::StatusOr<v1::ClassifyResponse> Classify(const v1::ClassifyRequest& request,
                                                 std::chrono::milliseconds timeout);
+
+  // Tells `progress` how far it is, on the calling thread, and answers the result.
+  absl::StatusOr<v1::BenchmarkResult> Benchmark(
+      const v1::BenchmarkRequest& request, std::chrono::milliseconds timeout,
+      const std::function<void(const v1::BenchmarkProgress&)>& progress);
 
   // `request.model` empty: all models.
   absl::StatusOr<v1::ListModelsResponse> ListModels(const v1::ListModelsRequest& request,

@@ -156,7 +156,9 @@ TEST_P(WrongUsageTest, IsRefusedWithItsNameOnOneLine) {
 INSTANTIATE_TEST_SUITE_P(
     All, WrongUsageTest,
     testing::Values(
-        WrongCase{{}, "no command; expected classify, models, status, load, unload or reload"},
+        WrongCase{
+            {},
+            "no command; expected classify, bench, models, plan, status, load, unload or reload"},
         WrongCase{{"clasify"}, "unknown command 'clasify'"},
         WrongCase{{"load"}, "load needs the name of a model"},
         WrongCase{{"unload", ""}, "unexpected argument '' of unload"},

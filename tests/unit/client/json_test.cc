@@ -107,7 +107,7 @@ TEST(ModelsJsonTest, HoldsEveryField) {
     "outputs": [{"name": "scores", "data_type": "", "shape": []}],
     "takes": ["tensor", "image"], "labels": 1000, "load_ms": 120,
     "version_labels": ["stable"], "notes": ["config.pbtxt is not read"],
-    "memory_bytes": 5000000000, "scheduling": null}])"));
+    "memory_bytes": 5000000000, "plan": null, "scheduling": null}])"));
 }
 
 TEST(ModelsJsonTest, HoldsEveryFieldOfScheduling) {

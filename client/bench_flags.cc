@@ -1,0 +1,119 @@
+#include "client/bench_flags.h"
+
+#include <cmath>
+#include <cstdint>
+#include <vector>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/string_view.h"
+
+namespace torchd {
+namespace {
+
+constexpr double kDurationSecondsMax = 600;
+
+absl::Status Wrong(absl::string_view flag, absl::string_view value, absl::string_view expected) {
+  return absl::InvalidArgumentError(absl::StrCat(flag, " is '", value, "'; expected ", expected));
+}
+
+absl::Status ParseNumber(absl::string_view flag, const std::string& value, int64_t& number) {
+  return absl::SimpleAtoi(value, &number) ? absl::OkStatus() : Wrong(flag, value, "a whole number");
+}
+
+absl::Status ParseNumber(absl::string_view flag, const std::string& value, int32_t& number) {
+  return absl::SimpleAtoi(value, &number) ? absl::OkStatus() : Wrong(flag, value, "a whole number");
+}
+
+}  // namespace
+
+absl::Status SetBatch(const std::string& value, Arguments& arguments) {
+  int32_t number = 0;
+  const absl::Status parsed = ParseNumber("--batch", value, number);
+  arguments.benchmark.set_batch_size(number);
+  return parsed;
+}
+
+absl::Status SetLength(const std::string& value, Arguments& arguments) {
+  int64_t number = 0;
+  const absl::Status parsed = ParseNumber("--length", value, number);
+  arguments.benchmark.set_length(number);
+  return parsed;
+}
+
+absl::Status SetShape(const std::string& value, Arguments& arguments) {
+  const size_t equals = value.find('=');
+  const bool named = equals != std::string::npos;
+  v1::InputShape& shape = *arguments.benchmark.add_shapes();
+  if (named) shape.set_name(value.substr(0, equals));
+  const std::vector<std::string> sizes =
+      absl::StrSplit(named ? value.substr(equals + 1) : value, ',');
+  for (const std::string& size : sizes) {
+    int64_t number = 0;
+    if (!absl::SimpleAtoi(size, &number)) {
+      return Wrong("--shape", value,
+                   "sizes such as 3,224,224, after NAME= where there are several "
+                   "inputs");
+    }
+    shape.add_shape(number);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status SetWarmUp(const std::string& value, Arguments& arguments) {
+  int32_t number = 0;
+  const absl::Status parsed = ParseNumber("--warmup", value, number);
+  arguments.benchmark.set_warm_up(number);
+  return parsed;
+}
+
+absl::Status SetRepeats(const std::string& value, Arguments& arguments) {
+  if (arguments.benchmark.has_duration_ms()) {
+    return absl::InvalidArgumentError("got both --repeats and --duration; expected one of them");
+  }
+  int64_t number = 0;
+  const absl::Status parsed = ParseNumber("--repeats", value, number);
+  arguments.benchmark.set_repeats(number);
+  return parsed;
+}
+
+absl::Status SetDuration(const std::string& value, Arguments& arguments) {
+  if (arguments.benchmark.has_repeats()) {
+    return absl::InvalidArgumentError("got both --repeats and --duration; expected one of them");
+  }
+  double seconds = 0;
+  // Written so that NaN fails too.
+  if (!absl::SimpleAtod(value, &seconds) || !(seconds >= 0.001 && seconds <= kDurationSecondsMax)) {
+    return Wrong("--duration", value, "seconds, 0.001 to 600");
+  }
+  arguments.benchmark.set_duration_ms(std::llround(seconds * 1000));
+  return absl::OkStatus();
+}
+
+absl::Status SetConcurrency(const std::string& value, Arguments& arguments) {
+  int32_t number = 0;
+  const absl::Status parsed = ParseNumber("--concurrency", value, number);
+  arguments.benchmark.set_concurrency(number);
+  return parsed;
+}
+
+absl::Status SetPlan(const std::string& value, Arguments& arguments) {
+  if (value.empty()) return Wrong("--plan", value, "the name of a plan such as onednn");
+  arguments.benchmark.set_plan(value);
+  return absl::OkStatus();
+}
+
+absl::Status SetCsv(const std::string&, Arguments& arguments) {
+  arguments.csv = true;
+  return absl::OkStatus();
+}
+
+absl::Status CheckBench(const Arguments& arguments) {
+  if (arguments.json && arguments.csv) {
+    return absl::InvalidArgumentError("got both --json and --csv; expected one of them");
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace torchd
