@@ -1,4 +1,4 @@
-// torchd: flags in, Daemon out.
+// torchd: flags in, Daemon out; or `torchd bench`, which measures a file and ends.
 
 #include <signal.h>
 #include <unistd.h>
@@ -19,6 +19,7 @@
 #include "server/config/server_config.h"
 #include "server/daemon/daemon.h"
 #include "server/daemon/model_trial.h"
+#include "server/offline/offline_bench.h"
 #include "server/trial/nursery.h"
 
 extern char** environ;
@@ -27,6 +28,7 @@ namespace {
 
 using torchd::CommandLine;
 
+constexpr int kExitFailed = 1;
 constexpr int kExitUsage = 2;
 constexpr auto kTick = std::chrono::milliseconds(10);
 // Between the end of the drain limit and the end of the process.
@@ -117,6 +119,25 @@ int Serve(const torchd::ServerConfig& config) {
   return Stop(stop, config, *std::move(daemon));
 }
 
+// A model that does not load or run is another matter than a command line that cannot be followed.
+int Bench(const std::vector<std::string>& words) {
+  torchd::ConfigureLog(torchd::Severity::kWarning, torchd::LogFormat::kText);
+  const auto arguments = torchd::ParseOfflineArguments(words);
+  if (!arguments.ok()) return Fail(arguments.status());
+  if (arguments->help) {
+    std::fputs(torchd::OfflineHelpText().c_str(), stdout);
+    return 0;
+  }
+  const auto shown = torchd::RunOfflineBench(*arguments);
+  if (!shown.ok()) {
+    const int code = Fail(shown.status());
+    const bool usage = absl::IsInvalidArgument(shown.status()) || absl::IsNotFound(shown.status());
+    return usage ? code : kExitFailed;
+  }
+  std::fputs(shown->c_str(), stdout);
+  return 0;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -124,6 +145,9 @@ int main(int argc, char** argv) {
     _exit(torchd::ServeTrials(*socket, torchd::TryModel, torchd::PrepareForTrials));
   }
   const std::vector<std::string> arguments(argv + 1, argv + argc);
+  if (!arguments.empty() && arguments[0] == "bench") {
+    return Bench({arguments.begin() + 1, arguments.end()});
+  }
   std::vector<std::string> environment;
   for (char** variable = environ; *variable != nullptr; ++variable) {
     environment.emplace_back(*variable);
