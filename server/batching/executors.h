@@ -103,7 +103,7 @@ class Executors {
   // `answering`: what this one's last run took beyond itself.
   Work Take(int self, Duration answering) ABSL_LOCKS_EXCLUDED(mutex_);
   bool OverSoon(Round& round) ABSL_LOCKS_EXCLUDED(mutex_);
-  std::vector<size_t> LeastBusy(int count) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  std::vector<size_t> LeastBusy(int count) const;
   void Queue(size_t executor, Round& round) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // It is nobody's any more once this returns.
   void Withdraw(Round& round) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

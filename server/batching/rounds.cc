@@ -53,12 +53,13 @@ bool Executors::OverSoon(Round& round) {
 }
 
 std::vector<size_t> Executors::LeastBusy(int count) const {
-  std::vector<size_t> executors(states_.size());
+  // As they are now: they change while they are compared.
+  const std::vector<Instant> since(running_since_.begin(), running_since_.end());
+  std::vector<size_t> executors(since.size());
   std::iota(executors.begin(), executors.end(), size_t{0});
   // Those whose present run began last are likely to be free first, the idle ones before them.
-  std::stable_sort(executors.begin(), executors.end(), [this](size_t one, size_t other) {
-    return running_since_[one].load() > running_since_[other].load();
-  });
+  std::stable_sort(executors.begin(), executors.end(),
+                   [&since](size_t one, size_t other) { return since[one] > since[other]; });
   executors.resize(std::min(executors.size(), static_cast<size_t>(count)));
   return executors;
 }

@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "client/help.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -78,6 +79,15 @@ TEST(BenchFlagsTest, OneOfTwo) {
   EXPECT_THAT(Refusal({"bench", "--duration", "1", "--repeats", "1"}), HasSubstr("one of them"));
   EXPECT_THAT(Refusal({"bench", "--json", "--csv"}), HasSubstr("one of them"));
   EXPECT_THAT(Refusal({"models", "--csv"}), HasSubstr("unknown flag --csv"));
+}
+
+TEST(BenchFlagsTest, TheHelpNamesThemAll) {
+  for (const char* flag :
+       {"--batch", "--length", "--shape", "--warmup", "--repeats", "--duration", "--concurrency",
+        "--plan", "--version", "--version-label", "--json", "--csv", "--address", "--timeout"}) {
+    EXPECT_THAT(HelpText(Command::kBench), HasSubstr(flag));
+  }
+  EXPECT_THAT(HelpText(Command::kNone), HasSubstr("bench [NAME]"));
 }
 
 }  // namespace
