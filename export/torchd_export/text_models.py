@@ -51,8 +51,9 @@ def export_text_classifier(entry: Entry, shape: BertShape, vocabulary: pathlib.P
                     f"tokens_max: {shape.tokens_max}}}")
 
     def fill(folder: pathlib.Path) -> None:
-        torchscript.save(model, "trace", _examples(words, shape.tokens_max),
-                         folder / "1" / "model.pt")
+        for loss in torchscript.save(model, "trace", example_batches(words, shape.tokens_max),
+                                     folder / "1" / "model.pt"):
+            print(f"{entry.name}: warning: {loss}")
         (folder / "labels.txt").write_text("\n".join(shape.labels) + "\n", encoding="utf-8")
         copy_file(vocabulary, folder / "vocab.txt")
         (folder / "model.yaml").write_text(model_yaml(entry, notes, sections), encoding="utf-8")
@@ -88,8 +89,11 @@ def _bert(shape: BertShape, words: int):
     return Logits(transformers.BertForSequenceClassification(config)).eval()
 
 
-def _examples(words: int, tokens_max: int) -> list[tuple]:
-    """Batches of several sizes and lengths, with padding and second sentences."""
+def example_batches(words: int, tokens_max: int, types: int = 2) -> list[tuple]:
+    """Batches of several sizes and lengths, with padding and, given two `types`, second sentences.
+
+    Each is input_ids, attention_mask, token_type_ids.
+    """
     import torch
 
     generator = torch.Generator().manual_seed(RANDOM_SEED)
@@ -100,6 +104,6 @@ def _examples(words: int, tokens_max: int) -> list[tuple]:
         attention_mask = torch.ones(batch, length, dtype=torch.int64)
         attention_mask[-1, (length + 1) // 2:] = 0
         token_type_ids = torch.zeros(batch, length, dtype=torch.int64)
-        token_type_ids[:, length // 3:] = 1
+        token_type_ids[:, length // 3:] = min(1, types - 1)
         examples.append((input_ids, attention_mask, token_type_ids))
     return examples

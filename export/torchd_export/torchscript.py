@@ -3,36 +3,50 @@
 import pathlib
 import warnings
 
-from torchd_export import ExportError
+from torchd_export import ExportError, control_flow
 
+METHODS = ("script", "trace", "mix")
 DIFFERENCE_MAX = 1e-5  # Absolute, for answers up to 1; beyond, relative to the largest.
 
 
-def save(module, method: str, examples: list[tuple], path: pathlib.Path) -> None:
-    """Writes `module` to `path` by script or trace (of the first example), then reads it back.
+def save(module, method: str, examples: list[tuple], path: pathlib.Path) -> list[str]:
+    """Writes `module` to `path` by script, trace or mix (of the first example), reads it back.
 
     ExportError if the file answers any of `examples` differently from `module`. They should
-    vary in every dimension that may vary when served: a trace can freeze what it saw.
+    vary in every dimension that may vary when served: a trace can freeze what it saw. Where it
+    may have is what is returned, a line for each place.
     """
     import torch
 
     module.eval()
     with torch.no_grad(), warnings.catch_warnings():
-        # TorchScript is deprecated, and traces warn of each Python branch. `check` is our answer.
-        warnings.simplefilter("ignore")
-        try:
-            if method == "script":
-                compiled = torch.jit.script(module)
-            else:
-                compiled = torch.jit.trace(module, examples[0], check_trace=False)
-        except Exception as error:  # TorchScript raises whatever the module's code leads it to.
-            other = "trace" if method == "script" else "script"
-            raise ExportError(f"torch.jit.{method} refused {type(module).__name__}: "
-                              f"{first_line(error)}; try --method {other}") from error
+        warnings.simplefilter("ignore")  # TorchScript is deprecated, it says at every step.
+        compiled, lost = _compile(module, method, examples[0])
         torch.jit.save(compiled, path)
         loaded = torch.jit.load(path)
         for example in examples:
-            check(module, loaded, example)
+            try:
+                check(module, loaded, example)
+            except ExportError as error:
+                if not lost:
+                    raise
+                raise ExportError(f"{error}; {lost[0]}" + (
+                    "; try --method mix" if method == "trace" else "")) from error
+    return [str(loss) for loss in lost]
+
+
+def _compile(module, method: str, example: tuple):
+    """The compiled module, and what a trace lost of it: a list of control_flow.Loss."""
+    import torch
+
+    try:
+        if method == "script":
+            return torch.jit.script(module), []
+        return getattr(control_flow, method)(module, example)
+    except Exception as error:  # TorchScript raises whatever the module's code leads it to.
+        step, other = ("script", "mix") if method == "script" else ("trace", "script")
+        raise ExportError(f"torch.jit.{step} refused {type(module).__name__}: {first_line(error)}; "
+                          f"try --method {other}") from error
 
 
 def check(module, loaded, example: tuple) -> None:
