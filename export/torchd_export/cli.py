@@ -1,10 +1,10 @@
-"""The command line: `python -m torchd_export KIND --repository DIR`."""
+"""The command line: `python -m torchd_export KIND --repository DIR`, or `check-all`."""
 
 import argparse
 import pathlib
 import sys
 
-from torchd_export import (EXPORTER_VERSION, ExportError, huggingface, image_models,
+from torchd_export import (EXPORTER_VERSION, ExportError, check_all, huggingface, image_models,
                            text_models, torchscript)
 from torchd_export.entry import Entry, check_name, is_current
 
@@ -90,6 +90,14 @@ def _parser() -> argparse.ArgumentParser:
     faces.add_argument("--tokens", type=_positive, metavar="N",
                        help="of pt2: takes texts padded to this length alone, not of any length")
     faces.set_defaults(run=_run_huggingface)
+
+    every = kinds.add_parser("check-all", help="exports every classifier of a kind, keeps none")
+    every.add_argument("--kind", choices=check_all.KINDS, default=check_all.KINDS[0],
+                       help="default: %(default)s")
+    every.add_argument("--only", type=lambda text: text.split(","), metavar="NAME,NAME",
+                       help="default: all")
+    _add_format_options(every)
+    every.set_defaults(run=_run_check_all)
     return parser
 
 
@@ -181,6 +189,12 @@ def _classifier(options: argparse.Namespace) -> huggingface.Classifier:
     if config:
         return huggingface.from_config(config, vocabulary, **more)
     return huggingface.named_shape(options.model, vocabulary, **more)
+
+
+def _run_check_all(options: argparse.Namespace) -> None:
+    form = _format(options)
+    check_all.check_all(options.kind, options.only or check_all.names_of(options.kind),
+                        form.package, form.dynamic_batch)
 
 
 def _make(options: argparse.Namespace, name: str, recipe: str, export,

@@ -10,6 +10,13 @@ RANDOM_SEED = 20260101  # One seed for all, so that two machines export the same
 _TUPLE_WHEN_SCRIPTED = ("googlenet", "inception_v3")  # Their trace answers one tensor.
 
 
+# Whose random weights answer every image alike, or with 1e-14 or 1e12, so that no check could tell
+# a wrong export: their batch norms are fitted to random images. By the start of the model's name.
+_FITTED = ("efficientnet_", "googlenet", "inception_", "mnasnet", "mobilenet_", "shufflenet_")
+# Weights that start at nothing or almost, and hide what stands before them: they are drawn.
+_DRAWN = {"convnext_": "layer_scale", "vit_": "heads.head.weight"}
+
+
 @dataclasses.dataclass(frozen=True)
 class Format:
     """What file the model becomes."""
@@ -47,6 +54,25 @@ class Preprocessing:
         ]
 
 
+# What torchvision trained for another crop than 224; its smallest, where it lists several weights.
+_LARGER = {
+    "efficientnet_b1": Preprocessing(resize=256, crop=240, filter="bicubic"),
+    "efficientnet_b2": Preprocessing(resize=288, crop=288, filter="bicubic"),
+    "efficientnet_b3": Preprocessing(resize=320, crop=300, filter="bicubic"),
+    "efficientnet_b4": Preprocessing(resize=384, crop=380, filter="bicubic"),
+    "efficientnet_b5": Preprocessing(resize=456, crop=456, filter="bicubic"),
+    "efficientnet_b6": Preprocessing(resize=528, crop=528, filter="bicubic"),
+    "efficientnet_b7": Preprocessing(resize=600, crop=600, filter="bicubic"),
+    "efficientnet_v2_s": Preprocessing(resize=384, crop=384),
+    "efficientnet_v2_m": Preprocessing(resize=480, crop=480),
+    "efficientnet_v2_l": Preprocessing(resize=480, crop=480, filter="bicubic"),
+    "inception_v3": Preprocessing(resize=342, crop=299),
+    "swin_v2_t": Preprocessing(resize=260, crop=256, filter="bicubic"),
+    "swin_v2_s": Preprocessing(resize=260, crop=256, filter="bicubic"),
+    "swin_v2_b": Preprocessing(resize=272, crop=256, filter="bicubic"),
+}
+
+
 def efficientnet_lite0_recipe() -> str:
     return "efficientnet-lite0"
 
@@ -70,7 +96,13 @@ def torchvision_method(model_name: str, method: str | None) -> str:
 
 def torchvision_recipe(model_name: str, weights: str, method: str) -> str:
     source = "random" if weights == "random" else f"sha256 {_weights_digest(weights)}"
-    return f"torchvision {model_name}, weights {source}, {method}"
+    recipe = f"torchvision {model_name}, weights {source}, {method}"
+    # Recipes older than these choices do not name them, and their entries are to be made again.
+    if model_name in _LARGER and model_name != "inception_v3":
+        recipe += f", crop {_LARGER[model_name].crop}"
+    if weights == "random" and model_name.startswith((*_FITTED, *_DRAWN)):
+        recipe += ", woken"
+    return recipe
 
 
 def export_torchvision(entry: Entry, model_name: str, weights: str, method: str,
@@ -102,7 +134,9 @@ def _torchvision_model(model_name: str, weights: str, crop: int):
         options["image_size"] = crop  # Sizes the position embedding.
     torch.manual_seed(RANDOM_SEED)
     model = torchvision.models.get_model(model_name, weights=None, **options)
-    if weights != "random":
+    if weights == "random":
+        _wake(model, model_name, crop)
+    else:
         try:
             model.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
         except Exception as error:  # A wrong file makes pickle, zipfile or torch raise anything.
@@ -120,9 +154,28 @@ def _torchvision_preprocessing(model_name: str, weights: str) -> Preprocessing:
             transforms = known.transforms()
             return Preprocessing(resize=transforms.resize_size[0], crop=transforms.crop_size[0],
                                  filter=transforms.interpolation.value)
-    if model_name == "inception_v3":
-        return Preprocessing(resize=342, crop=299)
-    return Preprocessing()
+    return _LARGER.get(model_name, Preprocessing())
+
+
+def _wake(model, model_name: str, crop: int) -> None:
+    """Makes a model with random weights answer different images differently."""
+    import torch
+
+    for start, ending in _DRAWN.items():
+        for name, parameter in model.named_parameters():
+            if model_name.startswith(start) and name.endswith(ending):
+                torch.nn.init.normal_(parameter, std=0.1)
+    if not model_name.startswith(_FITTED):
+        return
+    model.eval()  # No dropout; only the batch norms take their statistics from these images.
+    norms = [part for part in model.modules() if isinstance(part, torch.nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.train().momentum = 1.0
+    with torch.no_grad():
+        model(torch.randn(4, 3, crop, crop))
+    for norm, momentum in zip(norms, momenta):
+        norm.eval().momentum = momentum
 
 
 def _write_image_entry(entry: Entry, model, method: str, preprocessing: Preprocessing,
@@ -139,7 +192,8 @@ def _write_image_entry(entry: Entry, model, method: str, preprocessing: Preproce
         if form.package:
             aot_package.save(model, examples, folder / form.file, form.dynamic_batch)
         else:
-            torchscript.save(model, method, examples, folder / form.file)
+            for loss in torchscript.save(model, method, examples, folder / form.file):
+                print(f"{entry.name}: warning: {loss}")
         (folder / "labels.txt").write_text("\n".join(labels) + "\n", encoding="utf-8")
         (folder / "model.yaml").write_text(
             model_yaml(entry, notes, preprocessing.sections()), encoding="utf-8")

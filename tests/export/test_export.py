@@ -21,7 +21,7 @@ sys.path.insert(0, str(ROOT / "export"))
 
 import torchd_export.aot_package  # noqa: E402
 import torchd_export.torchscript  # noqa: E402 (needs the path above)
-from torchd_export import ExportError, image_models, text_models  # noqa: E402
+from torchd_export import ExportError, cli, image_models, text_models  # noqa: E402
 
 
 def run_exporter(*arguments, **options):
@@ -277,3 +277,33 @@ def test_what_cannot_be_exported_is_one_line_and_leaves_nothing(tmp_path, argume
 def test_preprocessing_follows_the_weights(model, weights, resize, crop, resize_filter):
     assert image_models._torchvision_preprocessing(model, weights) == (
         image_models.Preprocessing("imagenet", resize, crop, resize_filter))
+
+
+def test_models_with_a_larger_crop_are_those_that_torchvision_trained_so():
+    larger = {}
+    for model in torchvision.models.list_models(module=torchvision.models):
+        known = [weights.transforms() for weights in torchvision.models.get_model_weights(model)]
+        least = min(known, key=lambda transforms: transforms.crop_size[0])
+        if least.crop_size[0] != 224:
+            larger[model] = image_models.Preprocessing(
+                "imagenet", least.resize_size[0], least.crop_size[0], least.interpolation.value)
+    assert image_models._LARGER == larger
+
+
+# Their plain random weights answer with 1e-9, all alike: a wrong export would pass the check.
+@pytest.mark.parametrize("model", ["mobilenet_v3_small", "mnasnet0_5", "shufflenet_v2_x0_5"])
+def test_random_weights_tell_images_apart(model):
+    eager = image_models._torchvision_model(model, "random", 224).eval()
+    images = torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        first, second = eager(images)
+    assert 1e-3 < (first - second).abs().max() < 100
+
+
+def test_check_all_names_what_fails(tmp_path, capsys):
+    assert cli.main(["check-all", "--only", "squeezenet1_1,resnet19"]) == 1
+    said = capsys.readouterr()
+    assert "squeezenet1_1        script" in said.out
+    assert "resnet19             FAILED torchvision model 'resnet19'" in said.out
+    assert "1 of 2 in " in said.out
+    assert said.err == "torchd_export: check-all: 1 of 2 failed: resnet19\n"

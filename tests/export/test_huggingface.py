@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 import transformers
+import yaml
 from safetensors.torch import save_file
 
 from test_export import config_of, labels_of, load, state_of
@@ -119,6 +120,15 @@ def test_a_package_takes_any_batch_and_length(tmp_path):
     torch.manual_seed(text_models.RANDOM_SEED)
     assert_answers_as(eager_of(SMALL_DISTILBERT), loaded, SMALL_DISTILBERT,
                       [(1, 2), (5, 20), (2, 64)])
+
+
+def test_a_package_of_one_length_has_texts_padded_to_it():
+    classifier = huggingface.named_shape("distilbert-base", text_models.default_vocabulary())
+    said = yaml.safe_load("\n".join(huggingface._sections(
+        classifier, huggingface.Format(package=True, tokens=128))))
+    assert [one["shape"] for one in said["inputs"]] == [[128], [128]]
+    assert said["text"]["tokens_max"] == 128
+    assert said["text"]["lengths"] == [128]
 
 
 @pytest.mark.parametrize("name, layers, hidden", [("bert-base", 12, 768),
