@@ -42,11 +42,31 @@ absl::Status CheckTextInputs(const std::vector<TensorSpec>& inputs) {
       return absl::InvalidArgumentError(absl::StrCat("text: fills int64 or int32, but input '",
                                                      input.name, "' takes ", Name(input.type)));
     }
-    if (input.shape.size() != 1 || input.shape[0] != -1) {
-      return absl::InvalidArgumentError(absl::StrCat("text: fills inputs of shape [-1], but '",
-                                                     input.name, "' has ", ShapeText(input.shape)));
+    if (input.shape.size() != 1 || input.shape != inputs[0].shape) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("text: fills inputs of one shape, [-1] or [N], but '", input.name, "' has ",
+                       ShapeText(input.shape)));
     }
   }
+  return absl::OkStatus();
+}
+
+bool HasMask(const std::vector<TensorSpec>& inputs) {
+  return std::any_of(inputs.begin(), inputs.end(),
+                     [](const TensorSpec& input) { return input.name == kMask; });
+}
+
+// A model of one length, as packages can be, takes every text at that.
+absl::Status FixLength(const std::vector<TensorSpec>& inputs, TextConfig& text) {
+  const int64_t length = inputs.empty() ? -1 : inputs[0].shape[0];
+  if (length == -1) return absl::OkStatus();
+  if (length < 2 || !HasMask(inputs)) {
+    return absl::InvalidArgumentError(absl::StrCat("text: inputs of shape [", length,
+                                                   "]; expected 2 tokens or more, and an ", kMask,
+                                                   " that tells the padding from the text"));
+  }
+  text.tokens_max = static_cast<int>(length);
+  text.lengths = {text.tokens_max};
   return absl::OkStatus();
 }
 
@@ -72,9 +92,13 @@ absl::StatusOr<Preprocessor> Preprocessor::Create(const ModelConfig& config,
   if (config.image) TORCHD_RETURN_IF_ERROR(CheckImageInputs(*config.image, inputs));
   if (config.text) {
     TORCHD_RETURN_IF_ERROR(CheckTextInputs(inputs));
+    TextConfig& text = *preprocessor.config_.text;
+    const int tokens_max = text.tokens_max;
+    TORCHD_RETURN_IF_ERROR(FixLength(inputs, text));
     TORCHD_ASSIGN_OR_RETURN(
         preprocessor.word_piece_,
-        WordPiece::FromVocabulary(vocabulary, {config.text->lowercase, config.text->tokens_max}));
+        WordPiece::FromVocabulary(vocabulary,
+                                  {text.lowercase, std::min(tokens_max, text.tokens_max)}));
   }
   return preprocessor;
 }
@@ -87,11 +111,9 @@ absl::StatusOr<std::vector<Tensor>> Preprocessor::FromImage(absl::string_view by
 }
 
 size_t Preprocessor::PaddedLength(size_t length) const {
-  const bool masked = std::any_of(inputs_.begin(), inputs_.end(),
-                                  [](const TensorSpec& input) { return input.name == kMask; });
   const std::vector<int>& lengths = config_.text->lengths;
   const auto next = std::lower_bound(lengths.begin(), lengths.end(), static_cast<int>(length));
-  if (!masked || next == lengths.end()) return length;
+  if (!HasMask(inputs_) || next == lengths.end()) return length;
   return std::min<size_t>(
       static_cast<size_t>(*next),
       static_cast<size_t>(std::max<int>(config_.text->tokens_max, static_cast<int>(length))));
