@@ -230,9 +230,9 @@ def _classifier(about: str, settings: dict, vocabulary: pathlib.Path, labels=Non
         raise ExportError(f"--labels: {len(labels)} of them; expected {len(own)}, as many as "
                           f"{path} has")
     positions = settings.get("max_position_embeddings", 512)
-    if tokens_max and tokens_max > positions:
-        raise ExportError(f"{tokens_max} tokens: expected at most {positions}, the positions that "
-                          "the model has")
+    if tokens_max and not 2 <= tokens_max <= positions:
+        raise ExportError(f"{tokens_max} tokens: expected 2 to {positions}, the positions that the "
+                          "model has")
     return Classifier(about, settings, labels or own or _LABELS, vocabulary, not cased,
                       tokens_max or positions, weights)
 

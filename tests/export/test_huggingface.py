@@ -149,7 +149,7 @@ def test_named_shapes_are_those_of_transformers(name, layers, hidden):
     ({"id2label": {"0": "a", "1": "b\nc"}}, (), "expected no empty label"),
     ({"vocab_size": 100}, (), "200 word pieces; expected at most 100"),
     ({"num_attention_heads": 5}, (), "transformers refused it"),
-    ({}, ("--tokens-max", 65), "65 tokens: expected at most 64"),
+    ({}, ("--tokens-max", 65), "65 tokens: expected 2 to 64"),
     ({}, ("--labels", "a,b"), "--labels: 2 of them; expected 3"),
     ({}, ("--tokens", 16), "--tokens: expected with --format pt2"),
     ({}, ("--method", "script"), "torch.jit.script refused"),
