@@ -242,8 +242,7 @@ def _own_labels(settings: dict, path: pathlib.Path | None) -> tuple[str, ...] | 
     if names is None:
         return None
     expected = [str(index) for index in range(len(names))] if isinstance(names, dict) else []
-    if len(expected) < 2 or sorted(names, key=int if set(names) == set(expected) else str) \
-            != expected:
+    if len(expected) < 2 or set(names) != set(expected):
         raise ExportError(f"config {path}: id2label {str(names)[:80]}; expected labels for 0, 1 "
                           "and so on, two or more")
     labels = tuple(str(names[index]) for index in expected)
