@@ -30,14 +30,14 @@ absl::Status ParseNumber(absl::string_view flag, const std::string& value, int32
 
 absl::Status SetBatch(const std::string& value, Arguments& arguments) {
   int32_t number = 0;
-  const absl::Status parsed = ParseNumber("--batch", value, number);
+  absl::Status parsed = ParseNumber("--batch", value, number);
   arguments.benchmark.set_batch_size(number);
   return parsed;
 }
 
 absl::Status SetLength(const std::string& value, Arguments& arguments) {
   int64_t number = 0;
-  const absl::Status parsed = ParseNumber("--length", value, number);
+  absl::Status parsed = ParseNumber("--length", value, number);
   arguments.benchmark.set_length(number);
   return parsed;
 }
@@ -63,7 +63,7 @@ absl::Status SetShape(const std::string& value, Arguments& arguments) {
 
 absl::Status SetWarmUp(const std::string& value, Arguments& arguments) {
   int32_t number = 0;
-  const absl::Status parsed = ParseNumber("--warmup", value, number);
+  absl::Status parsed = ParseNumber("--warmup", value, number);
   arguments.benchmark.set_warm_up(number);
   return parsed;
 }
@@ -73,7 +73,7 @@ absl::Status SetRepeats(const std::string& value, Arguments& arguments) {
     return absl::InvalidArgumentError("got both --repeats and --duration; expected one of them");
   }
   int64_t number = 0;
-  const absl::Status parsed = ParseNumber("--repeats", value, number);
+  absl::Status parsed = ParseNumber("--repeats", value, number);
   arguments.benchmark.set_repeats(number);
   return parsed;
 }
@@ -93,7 +93,7 @@ absl::Status SetDuration(const std::string& value, Arguments& arguments) {
 
 absl::Status SetConcurrency(const std::string& value, Arguments& arguments) {
   int32_t number = 0;
-  const absl::Status parsed = ParseNumber("--concurrency", value, number);
+  absl::Status parsed = ParseNumber("--concurrency", value, number);
   arguments.benchmark.set_concurrency(number);
   return parsed;
 }

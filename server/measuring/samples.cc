@@ -81,6 +81,7 @@ std::vector<TimeBin> BinsOf(absl::Span<const Duration> sorted, int bins) {
   // Rounded up, so that the last bin reaches beyond the percentile.
   const Duration width = (Percentile(sorted, 0.99) - first) / bins + Duration(1);
   std::vector<TimeBin> made;
+  made.reserve(static_cast<size_t>(bins) + 1);
   for (int i = 0; i < bins; ++i) made.push_back({first + i * width, first + (i + 1) * width});
   TimeBin rest = {made.back().to, sorted.back()};
   for (const Duration time : sorted) {
