@@ -61,7 +61,8 @@ def _reason(error: Exception) -> str:
         return f"a branch that depends on a tensor{where}; expected none"
     if "No working C++ compiler" in text:
         return "no C++ compiler that works; expected g++ on the PATH"
-    for pattern in (r"^\s*- (.*?(?:\. |$))", r"^(.*\berror: .*)$"):  # A constraint; g++.
+    # A constraint; what g++ says of the code that inductor wrote, whose path is gone by now.
+    for pattern in (r"^\s*- (.*?(?:\. |$))", r"^.*\b(error: .*)$"):
         found = re.search(pattern, text, re.MULTILINE)
         if found:
             return found[1].strip()

@@ -109,6 +109,10 @@ def test_what_torch_export_refuses_is_one_line(tmp_path, capfd, module, dynamic_
     assert capfd.readouterr() == ("", "")
 
 
-def test_no_compiler_is_said_plainly():
-    error = RuntimeError("InvalidCxxCompiler: No working C++ compiler found in x: (None, 'g++')\n")
-    assert aot_package._reason(error) == "no C++ compiler that works; expected g++ on the PATH"
+@pytest.mark.parametrize("text, reason", [
+    ("InvalidCxxCompiler: No working C++ compiler found in x: (None, 'g++')\n",
+     "no C++ compiler that works; expected g++ on the PATH"),
+    ("CppCompileError: C++ compile error\n\nCommand:\ng++ x.cpp\n\nOutput:\n/tmp/a/x.cpp:7:5: error: "
+     "'y' is no type\n  7 | y z;\n", "error: 'y' is no type")])
+def test_what_the_compiler_refuses_is_one_line(text, reason):
+    assert aot_package._reason(RuntimeError(text)) == reason
