@@ -45,7 +45,7 @@ def measured_soon(daemon, model, **options):
 
 def test_result_says_what_ran_and_what_it_took(served):
     result = served.daemon.measured("one", warm_up=3, repeats=20)
-    assert (result.model, result.version, result.plan) == ("one", 1, "frozen")
+    assert (result.model, result.version, result.plan) == ("one", 1, "saved")
     (taken,) = result.inputs
     assert (taken.name, taken.data_type, list(taken.shape)) == ("x", "float32", [4])
     assert (result.batch_size, result.concurrency, result.warm_up) == (1, 1, 3)
