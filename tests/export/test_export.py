@@ -290,7 +290,7 @@ def test_models_with_a_larger_crop_are_those_that_torchvision_trained_so():
     assert image_models._LARGER == larger
 
 
-# Their plain random weights answer with 1e-7 or less, or all alike: a wrong export would pass.
+# Their plain random weights answer with 1e-6 or less, or all alike: a wrong export would pass.
 @pytest.mark.parametrize("model", ["mobilenet_v3_small", "mnasnet0_5", "shufflenet_v2_x0_5"])
 def test_random_weights_tell_images_apart(model):
     eager = image_models._torchvision_model(model, "random", 224).eval()
