@@ -105,20 +105,16 @@ void Scheduler::Sweep(Instant now, Dropped& dropped) {
 
 // Until when an idle executor leaves the rows of a shape waiting for company; in the past: it does
 // not.
-Instant Scheduler::HoldEnd(const LaneState& lane, const ShapeClass& shape, const ClassState& state,
-                           Instant now) const {
+Instant Scheduler::HoldEnd(const Candidate& held, Instant admitted, Instant deadline, Instant now) {
+  const LaneState& lane = *held.lane;
+  const ShapeClass& shape = *held.shape;
+  const ClassState& state = *held.state;
   const LaneOptions& options = lane.lane->options;
   const CostTable& costs = lane.lane->costs;
   const Returns& returns = *lane.returns;
   const int rows = state.queue.rows();
   const int room = options.rows_waiting_max - lane.rows;
   if (room <= 0) return Instant::min();
-  Instant deadline = kNever;
-  Instant admitted = kNever;
-  state.queue.ForEach([&](const Request& request) {
-    deadline = std::min(deadline, LatestEnd(request));
-    admitted = std::min(admitted, request.admitted);
-  });
   Instant end = Instant::min();
   if (options.delay_max > Duration(0) && costs.CompanyPays(shape, rows)) {
     end = admitted + options.delay_max;
@@ -140,14 +136,16 @@ Instant Scheduler::HoldEnd(const LaneState& lane, const ShapeClass& shape, const
 }
 
 Scheduler::Candidate Scheduler::Consider(LaneState& lane, const ShapeClass& shape,
-                                         ClassState& state, Instant now) const {
+                                         ClassState& state, Instant now) {
   const LaneOptions& options = lane.lane->options;
   const int rows = state.queue.rows();
   Instant deadline = kNever;
+  Instant admitted = kNever;
   Instant turn = kNever;
   Instant lane_turn = kNever;
   state.queue.ForEach([&](const Request& request) {
     deadline = std::min(deadline, LatestEnd(request));
+    admitted = std::min(admitted, request.admitted);
     const Duration rank = static_cast<int>(request.priority) * options.ageing;
     turn = std::min(turn, std::max(request.admitted, state.served) + rank);
     lane_turn = std::min(lane_turn, std::max(request.admitted, lane.served) + rank);
@@ -158,7 +156,7 @@ Scheduler::Candidate Scheduler::Consider(LaneState& lane, const ShapeClass& shap
   Candidate candidate{&lane, &shape, &state};
   candidate.slack_end = std::min(deadline, turn + kPatience) - takes;
   candidate.lane_slack_end = std::min(deadline, lane_turn + kPatience) - takes;
-  candidate.hold_end = HoldEnd(lane, shape, state, now);
+  candidate.hold_end = HoldEnd(candidate, admitted, deadline, now);
   return candidate;
 }
 

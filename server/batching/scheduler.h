@@ -132,10 +132,9 @@ class Scheduler {
   bool MakeRoom(LaneState& lane, const Request& newcomer, Instant now, Dropped& dropped);
   void SweepClass(LaneState& lane, ClassState& state, Instant now, Dropped& dropped);
   void SweepLane(LaneState& lane, Instant now, Dropped& dropped);
-  Instant HoldEnd(const LaneState& lane, const ShapeClass& shape, const ClassState& state,
-                  Instant now) const;
-  Candidate Consider(LaneState& lane, const ShapeClass& shape, ClassState& state,
-                     Instant now) const;
+  static Instant HoldEnd(const Candidate& held, Instant admitted, Instant deadline, Instant now);
+  static Candidate Consider(LaneState& lane, const ShapeClass& shape, ClassState& state,
+                            Instant now);
   Candidate MostUrgent(Instant now, Dropped& dropped, bool may_hold);
   static int BucketFor(const Candidate& chosen, Instant now);
   void DropHopeless(LaneState& lane, Instant now, Dropped& dropped);
