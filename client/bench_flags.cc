@@ -26,20 +26,24 @@ absl::Status ParseNumber(absl::string_view flag, const std::string& value, int32
   return absl::SimpleAtoi(value, &number) ? absl::OkStatus() : Wrong(flag, value, "a whole number");
 }
 
-}  // namespace
-
-absl::Status SetBatch(const std::string& value, Arguments& arguments) {
-  int32_t number = 0;
-  absl::Status parsed = ParseNumber("--batch", value, number);
-  arguments.benchmark.set_batch_size(number);
+// One of the request's numbers, by its setter.
+template <typename Number>
+absl::Status SetNumber(absl::string_view flag, const std::string& value,
+                       void (v1::BenchmarkRequest::*set)(Number), Arguments& arguments) {
+  Number number = 0;
+  absl::Status parsed = ParseNumber(flag, value, number);
+  (arguments.benchmark.*set)(number);
   return parsed;
 }
 
+}  // namespace
+
+absl::Status SetBatch(const std::string& value, Arguments& arguments) {
+  return SetNumber("--batch", value, &v1::BenchmarkRequest::set_batch_size, arguments);
+}
+
 absl::Status SetLength(const std::string& value, Arguments& arguments) {
-  int64_t number = 0;
-  absl::Status parsed = ParseNumber("--length", value, number);
-  arguments.benchmark.set_length(number);
-  return parsed;
+  return SetNumber("--length", value, &v1::BenchmarkRequest::set_length, arguments);
 }
 
 absl::Status SetShape(const std::string& value, Arguments& arguments) {
@@ -62,20 +66,14 @@ absl::Status SetShape(const std::string& value, Arguments& arguments) {
 }
 
 absl::Status SetWarmUp(const std::string& value, Arguments& arguments) {
-  int32_t number = 0;
-  absl::Status parsed = ParseNumber("--warmup", value, number);
-  arguments.benchmark.set_warm_up(number);
-  return parsed;
+  return SetNumber("--warmup", value, &v1::BenchmarkRequest::set_warm_up, arguments);
 }
 
 absl::Status SetRepeats(const std::string& value, Arguments& arguments) {
   if (arguments.benchmark.has_duration_ms()) {
     return absl::InvalidArgumentError("got both --repeats and --duration; expected one of them");
   }
-  int64_t number = 0;
-  absl::Status parsed = ParseNumber("--repeats", value, number);
-  arguments.benchmark.set_repeats(number);
-  return parsed;
+  return SetNumber("--repeats", value, &v1::BenchmarkRequest::set_repeats, arguments);
 }
 
 absl::Status SetDuration(const std::string& value, Arguments& arguments) {
@@ -92,10 +90,7 @@ absl::Status SetDuration(const std::string& value, Arguments& arguments) {
 }
 
 absl::Status SetConcurrency(const std::string& value, Arguments& arguments) {
-  int32_t number = 0;
-  absl::Status parsed = ParseNumber("--concurrency", value, number);
-  arguments.benchmark.set_concurrency(number);
-  return parsed;
+  return SetNumber("--concurrency", value, &v1::BenchmarkRequest::set_concurrency, arguments);
 }
 
 absl::Status SetPlan(const std::string& value, Arguments& arguments) {
