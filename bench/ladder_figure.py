@@ -13,18 +13,18 @@ import statistics
 import subprocess
 import time
 
-import figures
+import programs
 
 BLOCK, SKIPPED, TURNS = 8, 3, 7
 READY_SECONDS_MAX = 120
 PLANS = ("saved", "frozen", "onednn", "channels_last", "graph")
-FOLDER = figures.BUILD.parent / "ladder"
+FOLDER = programs.BUILD.parent / "ladder"
 
 
 @contextlib.contextmanager
 def _rungs(model: pathlib.Path, echo: str, server: str, name: str, inputs: list):
     """A function of a rung's name: the times of one block, ms; None: it cannot run."""
-    arguments = [str(figures.BUILD / "ladder"), str(model), echo, server, name]
+    arguments = [str(programs.BUILD / "ladder"), str(model), echo, server, name]
     arguments += [f"{one['data_type']}:{','.join(map(str, one['shape']))}" for one in inputs]
     with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                           text=True) as process:
@@ -68,7 +68,7 @@ def _chosen(server: str, name: str) -> str:
     """Once it is ready."""
     until = time.monotonic() + READY_SECONDS_MAX
     while True:
-        listed = subprocess.run([str(figures.BUILD / "torchctl"), "--address", server, "models",
+        listed = subprocess.run([str(programs.BUILD / "torchctl"), "--address", server, "models",
                                  name, "--json"], capture_output=True, text=True, timeout=30)
         models = json.loads(listed.stdout) if listed.returncode == 0 else []
         if models and models[0]["state"] == "READY":
@@ -108,13 +108,13 @@ def _geometric(ratios: list) -> float:
 def ladder(names=None):
     import ladder_models
     names = names or ladder_models.NAMES
-    figures.build("ladder", "echo_server", "torchd", "torchctl")
+    programs.build("ladder", "echo_server", "torchd", "torchctl")
     for name in names:
         ladder_models.make(FOLDER, name)
     to_classic, to_best, to_onnx, taxes = [], [], [], []
     for name in names:
         repository = ladder_models.repository(FOLDER, name)
-        with figures.torchd(repository) as server, figures.echo_server() as echo:
+        with programs.torchd(repository) as server, programs.echo_server() as echo:
             found = measured(server, echo, name)
         mine = found[found["chosen"]]
         best = min(found[plan] for plan in PLANS if plan in found)

@@ -38,7 +38,7 @@ def _ratio(pairs: list) -> float:
 def tiny_p50():
     """One client, a model of next to no work, call by call with a bare echo that answers as much."""
     import load_models
-    from figures import echo_server
+    from programs import echo_server
 
     with tempfile.TemporaryDirectory() as folder:
         repository = pathlib.Path(folder)
