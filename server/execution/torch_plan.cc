@@ -12,6 +12,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
+#include "server/execution/torch_runtime.h"
 
 namespace torchd {
 namespace {
@@ -121,6 +122,11 @@ class GraphPlan final : public TorchPlan {
     absl::MutexLock one_at_a_time(&compiling_);
     if (auto known = Find(shapes)) return known;
     Compiled made = Compile(stack);
+    {
+      const TeamToCompileFor team;
+      torch::jit::Stack arguments = stack;
+      torch::jit::InterpreterState(*made).run(arguments);  // Here oneDNN compiles.
+    }
     absl::MutexLock lock(&mutex_);
     if (codes_.size() < kShapesMax) codes_.emplace(shapes, made);
     return made;

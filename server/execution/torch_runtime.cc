@@ -7,6 +7,7 @@
 #include <torch/script.h>
 #include <torch/version.h>
 
+#include <atomic>
 #include <cstdlib>
 #include <sstream>
 #include <string>
@@ -18,6 +19,7 @@
 
 // From the libgomp that LibTorch uses; its header comes with g++ only.
 extern "C" void omp_set_num_threads(int threads);
+extern "C" int omp_pause_resource_all(int kind);
 
 namespace torchd {
 namespace {
@@ -25,6 +27,10 @@ namespace {
 // The most that mallopt() takes; blocks beyond it come from the kernel and go back to it each time.
 constexpr int kMmapThresholdBytes = 32 << 20;
 constexpr int kTrimThresholdBytes = 1 << 30;
+constexpr int kPauseSoft = 1;  // omp_pause_soft: ends the calling thread's team.
+
+std::atomic<int> g_executor_threads{1};
+thread_local bool t_of_loader = false;
 
 }  // namespace
 
@@ -72,6 +78,8 @@ void PrepareExecutorThread(int threads) {
   at::globalContext().setFlushDenormal(true);
   at::internal::lazy_init_num_threads();
   omp_set_num_threads(threads);
+  g_executor_threads = threads;
+  t_of_loader = false;
   KeepMemoryOfThisThread();
 }
 
@@ -79,6 +87,17 @@ void PrepareLoaderThread() {
   at::globalContext().setFlushDenormal(true);
   // at::set_num_threads() would change the whole process; this is the calling thread alone.
   at::internal::lazy_init_num_threads();
+  omp_set_num_threads(1);
+  t_of_loader = true;
+}
+
+TeamToCompileFor::TeamToCompileFor() : of_loader_(t_of_loader && g_executor_threads > 1) {
+  if (of_loader_) omp_set_num_threads(g_executor_threads);
+}
+
+TeamToCompileFor::~TeamToCompileFor() {
+  if (!of_loader_) return;
+  omp_pause_resource_all(kPauseSoft);
   omp_set_num_threads(1);
 }
 

@@ -22,6 +22,20 @@ void PrepareExecutorThread(int threads);
 // place of an executor): it never opens a team.
 void PrepareLoaderThread();
 
+// For as long as it lives, the calling loader has a team as an executor's: what some libraries
+// compile keeps to the number of threads that it was compiled with. The team ends with it. For short
+// runs: while there are more threads than cores, those that wait for others sleep instead of spin.
+class TeamToCompileFor {
+ public:
+  TeamToCompileFor();
+  ~TeamToCompileFor();
+  TeamToCompileFor(const TeamToCompileFor&) = delete;
+  TeamToCompileFor& operator=(const TeamToCompileFor&) = delete;
+
+ private:
+  const bool of_loader_;
+};
+
 // What LibTorch takes for the first model of a process, some MiB, it takes here: an archive read,
 // frozen and run. Who measures memory afterwards measures the model alone. Starts no thread.
 void RunFirstModel();

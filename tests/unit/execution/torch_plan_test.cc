@@ -4,11 +4,14 @@
 #include <c10/core/InferenceMode.h>
 #include <torch/script.h>
 
+#include <ctime>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "gtest/gtest.h"
 #include "server/execution/plan_trial.h"
+#include "server/execution/torch_runtime.h"
 #include "tests/unit/fakes/temp_folder.h"
 
 namespace torchd {
@@ -75,6 +78,41 @@ TEST_P(TorchPlanTest, DoesNotChangeTheModule) {
 TEST_P(TorchPlanTest, WrongNumberOfInputsThrows) {
   const auto plan = MakeTorchPlan(MakeNetwork(), GetParam());
   EXPECT_THROW(plan->Run({Picture(1, 12), Picture(1, 12)}), c10::Error);
+}
+
+double CpuSeconds(clockid_t clock) {
+  timespec time{};
+  clock_gettime(clock, &time);
+  return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
+}
+
+// oneDNN divides the work when it compiles, not when it runs. Where a loader, which has no team,
+// had compiled for itself alone, an executor's other thread would have nothing to do.
+TEST(TeamTest, WhatALoaderCompiledIsRunByTheExecutorsWholeTeam) {
+  torch::jit::Module network("Network");
+  network.register_parameter("kernel", at::randn({64, 64, 3, 3}), false);
+  network.define("def forward(self, x):\n    return torch.relu(torch.conv2d(x, self.kernel))\n");
+  network.eval();
+  const at::Tensor input = at::randn({1, 64, 64, 64});
+  double others_part = 0;
+  std::thread executor([&] {
+    const c10::InferenceMode inference_mode;
+    PrepareExecutorThread(2);
+    const auto plan = MakeTorchPlan(network, Plan::kGraph);
+    std::thread([&] {
+      const c10::InferenceMode inference_mode_of_loader;
+      PrepareLoaderThread();
+      plan->Run({input});
+    }).join();
+    plan->Run({input});
+    const double all = CpuSeconds(CLOCK_PROCESS_CPUTIME_ID);
+    const double own = CpuSeconds(CLOCK_THREAD_CPUTIME_ID);
+    for (int run = 0; run < 50; ++run) plan->Run({input});
+    const double own_took = CpuSeconds(CLOCK_THREAD_CPUTIME_ID) - own;
+    others_part = (CpuSeconds(CLOCK_PROCESS_CPUTIME_ID) - all - own_took) / own_took;
+  });
+  executor.join();
+  EXPECT_GT(others_part, 0.4);
 }
 
 INSTANTIATE_TEST_SUITE_P(Plans, TorchPlanTest,
