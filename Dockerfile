@@ -31,7 +31,7 @@ RUN cmake --preset release --log-level=WARNING && \
 # wheel was built for CUDA.
 RUN site=build/venv/lib/python3.11/site-packages && lib=/image/opt/torchd/lib && mkdir -p "$lib" && \
     cp $site/torch/lib/libtorch_cpu.so $site/torch/lib/libc10.so $site/torch/lib/libgomp*.so* \
-      "$lib" && \
+      "$lib" && cp -L build/venv/lib/libdnnl.so.3 "$lib" && strip "$lib/libdnnl.so.3" && \
     for library in $site/nvidia/cu13/lib/libcudart.so.13 \
         $site/nvidia/cu13/lib/libcupti.so.13; do \
       if [ -e "$library" ]; then cp -L "$library" "$lib"; fi; \

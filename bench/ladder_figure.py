@@ -17,7 +17,7 @@ import programs
 
 BLOCK, SKIPPED, TURNS = 8, 3, 7
 READY_SECONDS_MAX = 120
-PLANS = ("saved", "frozen", "onednn", "channels_last", "graph")
+PLANS = ("saved", "frozen", "onednn", "channels_last", "graph", "direct")
 FOLDER = programs.BUILD.parent / "ladder"
 
 

@@ -34,4 +34,14 @@ if(TORCHD_WITH_TORCH)
     "-Wl,-rpath-link,${TORCHD_PYTHON_SITE}/nvidia/cu13/lib" "-Wl,-rpath-link,${torch_root}/lib")
   list(APPEND CMAKE_BUILD_RPATH ${torch_rpath})
   list(APPEND CMAKE_INSTALL_RPATH "$ORIGIN/../lib")
+
+  # oneDNN of its own wheel: LibTorch keeps its own to itself. With LibTorch's libgomp, which has the
+  # same soname as what both were linked with.
+  cmake_path(SET onednn_root NORMALIZE "${TORCHD_PYTHON_SITE}/../../..")
+  add_library(torchd_onednn INTERFACE)
+  target_include_directories(torchd_onednn SYSTEM INTERFACE "${onednn_root}/include")
+  target_link_libraries(torchd_onednn INTERFACE
+    "${onednn_root}/lib/libdnnl.so.3" "${torch_root}/lib/libgomp.so.1")
+  target_link_options(torchd_onednn INTERFACE "-Wl,-rpath-link,${torch_root}/lib")
+  list(APPEND CMAKE_BUILD_RPATH "${onednn_root}/lib")
 endif()

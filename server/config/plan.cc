@@ -11,7 +11,8 @@ namespace {
 using State = PlanCandidate::State;
 
 constexpr Plan kPlans[] = {Plan::kSaved,        Plan::kFrozen, Plan::kOneDnn,
-                           Plan::kChannelsLast, Plan::kGraph,  Plan::kPackage};
+                           Plan::kChannelsLast, Plan::kGraph,  Plan::kDirect,
+                           Plan::kPackage};
 constexpr State kStates[] = {State::kTimed, State::kForbidden, State::kWrong, State::kFailed,
                              State::kUntried};
 // Less is noise.
@@ -31,6 +32,8 @@ std::string Name(Plan plan) {
       return "channels_last";
     case Plan::kGraph:
       return "graph";
+    case Plan::kDirect:
+      return "direct";
     case Plan::kPackage:
       return "package";
   }

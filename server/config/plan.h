@@ -16,6 +16,7 @@ enum class Plan {
   kOneDnn,        // Frozen, and LibTorch's optimize_for_inference: oneDNN's own memory layouts.
   kChannelsLast,  // Frozen, pictures and convolutions with their channels last.
   kGraph,         // Frozen, then compiled by oneDNN Graph for each shape.
+  kDirect,        // Frozen, then run by oneDNN's primitives without LibTorch, for each shape.
   kPackage,       // What an AOTInductor package brings along.
 };
 inline constexpr Plan kDefaultPlan = Plan::kFrozen;

@@ -23,7 +23,7 @@
 namespace torchd {
 namespace {
 
-constexpr char kFormat[] = "torchd plans 1";
+constexpr char kFormat[] = "torchd plans 2";
 constexpr size_t kRecordBytesMax = 64 * 1024;
 constexpr size_t kReasonBytesMax = 400;
 

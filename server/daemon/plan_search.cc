@@ -19,7 +19,7 @@ constexpr std::chrono::milliseconds kTrialMin(500);
 // What compiles for long, or may never end, is tried apart from the others, and last.
 const std::vector<std::vector<Plan>>& Groups() {
   static const auto* const groups = new std::vector<std::vector<Plan>>{
-      {Plan::kOneDnn, Plan::kChannelsLast, Plan::kSaved}, {Plan::kGraph}};
+      {Plan::kDirect, Plan::kOneDnn, Plan::kChannelsLast, Plan::kSaved}, {Plan::kGraph}};
   return *groups;
 }
 

@@ -28,7 +28,8 @@ REGISTRY = {"batching", "preprocessing"} | BATCHING  # A model carries its own p
 BENCHMARK = {"registry", "measuring"} | REGISTRY
 CLASSIFY = {"registry"} | REGISTRY
 EDGE = {"classify", "benchmark"} | CLASSIFY | BENCHMARK
-EXECUTION = {"inference", "measuring"} | INFERENCE
+DIRECT = set()
+EXECUTION = {"direct", "inference", "measuring"} | INFERENCE
 OFFLINE = {"registry", "execution"} | REGISTRY | EXECUTION
 TRIAL = {"inference"} | INFERENCE  # Knows processes and bytes; what a trial does is a parameter.
 ARROWS = {
@@ -44,6 +45,7 @@ ARROWS = {
     "classify": CLASSIFY,
     "rpc": EDGE,
     "http": EDGE,
+    "direct": DIRECT,
     "execution": EXECUTION,
     "offline": OFFLINE,
     "trial": TRIAL,
@@ -66,6 +68,7 @@ LIBRARIES = {
     "CivetServer.h": {"http"},
     "prometheus/": {"metrics", "http"},
     "yaml-cpp/": {"config"},
+    "oneapi/": {"direct"},
     "jpeglib.h": {"preprocessing"},
     "jerror.h": {"preprocessing"},
     "spng.h": {"preprocessing"},

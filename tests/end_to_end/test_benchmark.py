@@ -217,7 +217,7 @@ def pictures(tmp_path_factory):
 def test_another_plan_is_tried_loaded_and_dropped(tmp_path, pictures, linear_repository):
     with harness.serving(tmp_path, pictures) as daemon:
         assert daemon.measured("net", repeats=3).plan == "frozen"
-        for plan in ("onednn", "channels_last", "graph", "saved"):
+        for plan in ("onednn", "channels_last", "graph", "direct", "saved"):
             call = list(daemon.benchmark("net", repeats=3, plan=plan))
             assert call[-1].result.plan == plan
         assert daemon.measured("net", repeats=3).plan == "frozen"

@@ -76,7 +76,7 @@ def agrees(done, wanted, name=None) -> None:
         assert label == (f"{name} {index}" if name else "(no label)")
 
 
-@pytest.mark.parametrize("plan", [None, "saved", "onednn", "channels_last", "graph"])
+@pytest.mark.parametrize("plan", [None, "saved", "onednn", "channels_last", "graph", "direct"])
 def test_answers_are_pytorchs_on_every_plan(models, tmp_path, plan):
     picture = np.random.default_rng(1).normal(size=(3, 32, 32)).astype(np.float32)
     picture.tofile(tmp_path / "picture.bin")

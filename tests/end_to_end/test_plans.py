@@ -50,7 +50,7 @@ def test_plans_are_found_kept_shown_and_obeyed(repository, tmp_path):
     with harness.serving(tmp_path, repository, *flags) as daemon:
         first = _reports(daemon)
         states = {one["plan"]: one["state"] for one in first["auto"]["candidates"]}
-        assert states == dict.fromkeys(["frozen", "onednn", "channels_last", "saved", "graph"],
+        assert states == dict.fromkeys(["frozen", "onednn", "channels_last", "saved", "graph", "direct"],
                                        "timed"), first["auto"]
         timed = {one["plan"]: one["ratio"] for one in first["auto"]["candidates"]}
         assert timed["frozen"] == 1

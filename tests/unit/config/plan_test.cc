@@ -23,7 +23,7 @@ PlanCandidate Timed(Plan plan, double ratio) {
 
 TEST(PlanTest, NamesComeBack) {
   for (const Plan plan : {Plan::kSaved, Plan::kFrozen, Plan::kOneDnn, Plan::kChannelsLast,
-                          Plan::kGraph, Plan::kPackage}) {
+                          Plan::kGraph, Plan::kDirect, Plan::kPackage}) {
     EXPECT_EQ(PlanByName(Name(plan)), plan);
   }
   EXPECT_EQ(PlanByName("warp"), std::nullopt);

@@ -77,8 +77,11 @@ class PlanSearchTest : public ::testing::Test {
   milliseconds budget_ = seconds(20);
   milliseconds takes_ = seconds(2);
   std::string machine_ = "threads 2, LibTorch 2.11.0, a CPU";
-  std::map<Plan, double> ratios_ = {
-      {Plan::kGraph, 0.5}, {Plan::kOneDnn, 0.8}, {Plan::kChannelsLast, 0.9}, {Plan::kSaved, 1.3}};
+  std::map<Plan, double> ratios_ = {{Plan::kGraph, 0.5},
+                                    {Plan::kDirect, 1.2},
+                                    {Plan::kOneDnn, 0.8},
+                                    {Plan::kChannelsLast, 0.9},
+                                    {Plan::kSaved, 1.3}};
   std::vector<std::string> tried_;
   std::vector<milliseconds> limits_;
 };
@@ -86,9 +89,9 @@ class PlanSearchTest : public ::testing::Test {
 TEST_F(PlanSearchTest, TheFastestServesAndAllAreReported) {
   const PlanChoice choice = Choose();
   EXPECT_EQ(choice.plan, Plan::kGraph);
-  EXPECT_EQ(choice.why, "the fastest of 5 timed");
-  EXPECT_EQ(choice.candidates.size(), 5u);
-  EXPECT_THAT(tried_, ElementsAre("onednn", "channels_last", "saved", "graph"));
+  EXPECT_EQ(choice.why, "the fastest of 6 timed");
+  EXPECT_EQ(choice.candidates.size(), 6u);
+  EXPECT_THAT(tried_, ElementsAre("direct", "onednn", "channels_last", "saved", "graph"));
   EXPECT_THAT(limits_, ElementsAre(seconds(20), seconds(18)));  // What is left of the budget.
 }
 
@@ -96,10 +99,11 @@ TEST_F(PlanSearchTest, WhoCrashesTakesNobodyAlong) {
   ratios_.erase(Plan::kChannelsLast);
   ratios_.erase(Plan::kGraph);
   const PlanChoice choice = Choose();
-  EXPECT_THAT(tried_, ElementsAre("onednn", "channels_last",  // Together; then each alone.
-                                  "onednn", "channels_last", "saved", "graph"));
+  EXPECT_THAT(tried_,
+              ElementsAre("direct", "onednn", "channels_last",  // Together; then each alone.
+                          "direct", "onednn", "channels_last", "saved", "graph"));
   EXPECT_EQ(choice.plan, Plan::kOneDnn);
-  EXPECT_EQ(choice.candidates.size(), 5u);
+  EXPECT_EQ(choice.candidates.size(), 6u);
   EXPECT_EQ(Of(choice, Plan::kGraph).state, State::kFailed);
   EXPECT_EQ(Of(choice, Plan::kChannelsLast).reason, "it crashed");
   EXPECT_EQ(Of(choice, Plan::kSaved).state, State::kTimed);
@@ -139,15 +143,15 @@ TEST_F(PlanSearchTest, SearchedOnceForTheSameBytesOnTheSameMachine) {
   const PlanChoice again = Choose();
   EXPECT_THAT(tried_, IsEmpty());
   EXPECT_EQ(again.plan, first.plan);
-  EXPECT_EQ(again.why, "the fastest of 5 timed, in an earlier search");
-  EXPECT_EQ(again.candidates.size(), 5u);
+  EXPECT_EQ(again.why, "the fastest of 6 timed, in an earlier search");
+  EXPECT_EQ(again.candidates.size(), 6u);
   EXPECT_EQ(Of(again, Plan::kGraph).run, Of(first, Plan::kGraph).run);
   machine_ = "threads 4, LibTorch 2.11.0, a CPU";
   Choose();
-  EXPECT_EQ(tried_.size(), 4u);
+  EXPECT_EQ(tried_.size(), 5u);
   repository_.Write("cat/1/model.pt", "other");
   Choose();
-  EXPECT_EQ(tried_.size(), 8u);
+  EXPECT_EQ(tried_.size(), 10u);
 }
 
 TEST_F(PlanSearchTest, ADamagedRecordIsNone) {
@@ -156,12 +160,12 @@ TEST_F(PlanSearchTest, ADamagedRecordIsNone) {
   const std::string path = repository_.Path("cache/" + DigestOf(folder_.model_file) + ".plans");
   ASSERT_TRUE(std::ifstream(path).is_open()) << path;
   for (const char* const record :
-       {"", "torchd plans 1\n", "torchd plans 1\nthreads 2, LibTorch 2.11.0, a CPU\nnonsense\n",
-        "torchd plans 1\nthreads 2, LibTorch 2.11.0, a CPU\ngraph timed 5 nan 0 \n"}) {
+       {"", "torchd plans 2\n", "torchd plans 1\nthreads 2, LibTorch 2.11.0, a CPU\nnonsense\n",
+        "torchd plans 2\nthreads 2, LibTorch 2.11.0, a CPU\ngraph timed 5 nan 0 \n"}) {
     std::ofstream(path) << record;
     tried_.clear();
     EXPECT_EQ(Choose().plan, Plan::kGraph);
-    EXPECT_EQ(tried_.size(), 4u) << record;
+    EXPECT_EQ(tried_.size(), 5u) << record;
   }
 }
 
@@ -174,7 +178,7 @@ TEST_F(PlanSearchTest, TheConfigurationDecides) {
   const PlanChoice without = Choose();
   EXPECT_EQ(without.plan, Plan::kOneDnn);
   EXPECT_EQ(Of(without, Plan::kGraph).state, State::kForbidden);
-  EXPECT_EQ(tried_.size(), 3u);
+  EXPECT_EQ(tried_.size(), 4u);
   config_.plans_forbidden.clear();  // What was never tried is now.
   EXPECT_EQ(Choose().plan, Plan::kGraph);
   tried_.clear();

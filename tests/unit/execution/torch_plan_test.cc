@@ -117,7 +117,7 @@ TEST(TeamTest, WhatALoaderCompiledIsRunByTheExecutorsWholeTeam) {
 
 INSTANTIATE_TEST_SUITE_P(Plans, TorchPlanTest,
                          ::testing::Values(Plan::kSaved, Plan::kFrozen, Plan::kOneDnn,
-                                           Plan::kChannelsLast, Plan::kGraph),
+                                           Plan::kChannelsLast, Plan::kGraph, Plan::kDirect),
                          [](const auto& test) { return Name(test.param); });
 
 class TryPlansTest : public ::testing::Test {
@@ -136,10 +136,10 @@ class TryPlansTest : public ::testing::Test {
 };
 
 TEST_F(TryPlansTest, EachIsTimedBesideTheDefault) {
-  const auto tried =
-      TryPlans(Save(MakeNetwork()), config_, {Plan::kOneDnn, Plan::kChannelsLast, Plan::kGraph});
+  const auto tried = TryPlans(Save(MakeNetwork()), config_,
+                              {Plan::kOneDnn, Plan::kChannelsLast, Plan::kGraph, Plan::kDirect});
   ASSERT_TRUE(tried.ok()) << tried.status();
-  ASSERT_EQ(tried->size(), 4u);
+  ASSERT_EQ(tried->size(), 5u);
   EXPECT_EQ((*tried)[0].plan, kDefaultPlan);
   EXPECT_EQ((*tried)[0].ratio, 1);
   for (const PlanCandidate& candidate : *tried) {

@@ -1,0 +1,56 @@
+#include <torch/csrc/jit/codegen/onednn/interface.h>
+#include <torch/csrc/jit/runtime/interpreter.h>
+#include <torch/csrc/jit/runtime/profiling_record.h>
+#include <torch/script.h>
+
+#include <utility>
+
+#include "server/execution/shaped_plan.h"
+
+namespace torchd {
+namespace {
+
+// What LibTorch's executor does with oneDNN Graph after two runs, but at once, for each shape on
+// its own (only the first shape of a module would be fused well), and without the switch that turns
+// it on for the whole process.
+class GraphPlan final : public ShapedPlan {
+ public:
+  explicit GraphPlan(torch::jit::Module frozen) : ShapedPlan(std::move(frozen)) {}
+
+ private:
+  class Fused final : public Compiled {
+   public:
+    explicit Fused(const std::shared_ptr<torch::jit::Graph>& graph) : code_(graph, "fused") {}
+
+    c10::IValue Run(torch::jit::Stack stack) const override {
+      torch::jit::InterpreterState(code_).run(stack);
+      return std::move(stack.front());
+    }
+
+   private:
+    const torch::jit::Code code_;
+  };
+
+  std::unique_ptr<const Compiled> Compile(const torch::jit::Stack& stack) override {
+    std::shared_ptr<torch::jit::Graph> graph = CopyGraph();
+    const auto record = torch::jit::ProfilingRecord::instrumentGraph(graph);
+    const torch::jit::Code profiled(record->graph(), "profiled");
+    constexpr int kProfiledRuns = 2;
+    for (int run = 0; run < kProfiledRuns; ++run) {
+      torch::jit::Stack arguments = stack;
+      torch::jit::InterpreterState(profiled).run(arguments);
+    }
+    graph = record->graph()->copy();
+    torch::jit::ProfilingRecord::removeProfileCounter(graph->block());
+    torch::jit::fuser::onednn::fuseGraph(graph);
+    return std::make_unique<Fused>(graph);
+  }
+};
+
+}  // namespace
+
+std::unique_ptr<TorchPlan> MakeGraphPlan(torch::jit::Module frozen) {
+  return std::make_unique<GraphPlan>(std::move(frozen));
+}
+
+}  // namespace torchd
