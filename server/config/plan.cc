@@ -10,9 +10,8 @@ namespace {
 
 using State = PlanCandidate::State;
 
-constexpr Plan kPlans[] = {Plan::kSaved,        Plan::kFrozen, Plan::kOneDnn,
-                           Plan::kChannelsLast, Plan::kGraph,  Plan::kDirect,
-                           Plan::kPackage};
+constexpr Plan kPlans[] = {Plan::kSaved, Plan::kFrozen, Plan::kOneDnn, Plan::kChannelsLast,
+                           Plan::kGraph, Plan::kDirect, Plan::kPackage};
 constexpr State kStates[] = {State::kTimed, State::kForbidden, State::kWrong, State::kFailed,
                              State::kUntried};
 // Less is noise.
