@@ -223,6 +223,7 @@ constexpr std::array kPlansByName = {
     std::pair<absl::string_view, Plan>{"onednn", Plan::kOneDnn},
     std::pair<absl::string_view, Plan>{"channels_last", Plan::kChannelsLast},
     std::pair<absl::string_view, Plan>{"graph", Plan::kGraph},
+    std::pair<absl::string_view, Plan>{"package", Plan::kPackage},
 };
 
 absl::Status ReadPlan(const YamlPlace& place, std::optional<Plan>& target) {

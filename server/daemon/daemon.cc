@@ -101,7 +101,9 @@ struct Daemon::Parts {
       arrival.plan = [this](const VersionFolder& folder, const ModelConfig& model,
                             const Trial& trial) { return plans.Choose(folder, model, trial.run); };
     }
-    arrival.load = LoadModel;
+    arrival.load = [](const VersionFolder& folder, const ModelConfig& model, Plan plan) {
+      return LoadModel(folder.ModelFile(), model, plan, folder.package_file);
+    };
     arrival.warm_up = [this](Model& model, const ModelConfig& model_config) {
       return WarmUp(model, model_config, WarmUpOptionsOf(config), executors, clock);
     };

@@ -4,9 +4,9 @@
 #include <utility>
 #include <vector>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "server/base/log.h"
+#include "server/registry/sealed_version.h"
 
 namespace torchd {
 namespace {
@@ -16,11 +16,21 @@ using State = PlanCandidate::State;
 // Shorter runs are mostly the call around them.
 constexpr Duration kWorthASearch = std::chrono::microseconds(300);
 constexpr std::chrono::milliseconds kTrialMin(500);
-// What compiles for long, or may never end, is tried apart from the others, and last.
-const std::vector<std::vector<Plan>>& Groups() {
-  static const auto* const groups = new std::vector<std::vector<Plan>>{
-      {Plan::kOneDnn, Plan::kChannelsLast, Plan::kSaved}, {Plan::kGraph}};
-  return *groups;
+// A package, which is another file's code, is tried apart from the others; so is what compiles for
+// long, or may never end, and last.
+std::vector<std::vector<Plan>> GroupsOf(const VersionFolder& folder, const ModelConfig& config) {
+  std::vector<std::vector<Plan>> groups = {{Plan::kOneDnn, Plan::kChannelsLast, Plan::kSaved}};
+  if (PackageMayServe(folder, config)) groups.push_back({Plan::kPackage});
+  groups.push_back({Plan::kGraph});
+  return groups;
+}
+
+// Of all the bytes that are tried; empty when they cannot be read.
+std::string KeyOf(const VersionFolder& folder, const ModelConfig& config) {
+  const std::string digest = DigestOf(folder.ModelFile());
+  if (digest.empty() || !PackageMayServe(folder, config)) return digest;
+  const std::string package = DigestOf(folder.package_file);
+  return package.empty() ? package : absl::StrCat(digest, "-", package);
 }
 
 PlanChoice Without(std::string why, Plan plan = kDefaultPlan) {
@@ -56,8 +66,9 @@ PlanSearch::PlanSearch(std::chrono::milliseconds budget, PlanCache cache, TryPla
 
 PlanChoice PlanSearch::Choose(const VersionFolder& folder, const ModelConfig& config,
                               Duration run) {
-  const std::string path = folder.ModelFile();
-  if (absl::EndsWith(path, ".pt2")) return Without("a package has one plan", Plan::kPackage);
+  if (folder.model_file.empty() && !folder.package_file.empty()) {
+    return Without("a package has one plan", Plan::kPackage);
+  }
   if (config.plan) return Without("the model's configuration says so", *config.plan);
   if (budget_.count() == 0 || !try_plans_) return Without("nothing is tried here");
   if (run > Duration(0) && run < kWorthASearch) {
@@ -65,9 +76,9 @@ PlanChoice PlanSearch::Choose(const VersionFolder& folder, const ModelConfig& co
                                 std::chrono::duration_cast<std::chrono::microseconds>(run).count(),
                                 " us, too little to be worth a search"));
   }
-  const std::string digest = DigestOf(path);
+  const std::string key = KeyOf(folder, config);
   const auto known = [&]() -> std::optional<PlanChoice> {
-    auto kept = cache_.Find(digest);
+    auto kept = cache_.Find(key);
     if (!kept || !Serves(*kept, config)) return std::nullopt;
     PlanChoice choice = Fastest(Allowed(*std::move(kept), config));
     choice.why += ", in an earlier search";
@@ -81,7 +92,7 @@ PlanChoice PlanSearch::Choose(const VersionFolder& folder, const ModelConfig& co
   const bool all_tried = std::none_of(
       candidates.begin(), candidates.end(),
       [](const PlanCandidate& candidate) { return candidate.state == State::kUntried; });
-  if (all_tried) cache_.Keep(digest, candidates);
+  if (all_tried) cache_.Keep(key, candidates);
   PlanChoice choice = Fastest(std::move(candidates));
   Log(Severity::kInfo, "plan chosen",
       {{"model", folder.name},
@@ -95,7 +106,7 @@ std::vector<PlanCandidate> PlanSearch::TryAll(const VersionFolder& folder,
                                               const ModelConfig& config) {
   const Instant end = clock_.Now() + budget_;
   std::vector<PlanCandidate> candidates;
-  for (const std::vector<Plan>& group : Groups()) {
+  for (const std::vector<Plan>& group : GroupsOf(folder, config)) {
     std::vector<Plan> allowed;
     for (const Plan plan : group) {
       if (config.plans_forbidden.count(plan) == 0) allowed.push_back(plan);

@@ -77,8 +77,11 @@ class PlanSearchTest : public ::testing::Test {
   milliseconds budget_ = seconds(20);
   milliseconds takes_ = seconds(2);
   std::string machine_ = "threads 2, LibTorch 2.11.0, a CPU";
-  std::map<Plan, double> ratios_ = {
-      {Plan::kGraph, 0.5}, {Plan::kOneDnn, 0.8}, {Plan::kChannelsLast, 0.9}, {Plan::kSaved, 1.3}};
+  std::map<Plan, double> ratios_ = {{Plan::kGraph, 0.5},
+                                    {Plan::kOneDnn, 0.8},
+                                    {Plan::kChannelsLast, 0.9},
+                                    {Plan::kSaved, 1.3},
+                                    {Plan::kPackage, 0.4}};
   std::vector<std::string> tried_;
   std::vector<milliseconds> limits_;
 };
@@ -181,6 +184,33 @@ TEST_F(PlanSearchTest, TheConfigurationDecides) {
   config_.plans_forbidden = {Plan::kGraph, Plan::kOneDnn};  // Known well enough.
   EXPECT_EQ(Choose().plan, Plan::kChannelsLast);
   EXPECT_THAT(tried_, IsEmpty());
+}
+
+TEST_F(PlanSearchTest, APackageBesideTheModelIsOneMore) {
+  repository_.Write("cat/1/model.pt2", "code");
+  folder_.package_file = repository_.Path("cat/1/model.pt2");
+  EXPECT_EQ(Choose().plan, Plan::kPackage);
+  EXPECT_THAT(tried_, ElementsAre("onednn", "channels_last", "saved", "package", "graph"));
+  tried_.clear();
+  EXPECT_EQ(Choose().why, "the fastest of 6 timed, in an earlier search");
+  EXPECT_THAT(tried_, IsEmpty());
+  repository_.Write("cat/1/model.pt2", "other code");
+  EXPECT_EQ(Choose().why, "the fastest of 6 timed");
+  EXPECT_EQ(tried_.size(), 5u);
+  tried_.clear();
+  folder_.package_file.clear();  // Known with it, not without.
+  EXPECT_EQ(Choose().plan, Plan::kGraph);
+  EXPECT_EQ(tried_.size(), 4u);
+}
+
+TEST_F(PlanSearchTest, APackageMayBeForbiddenOrPinned) {
+  repository_.Write("cat/1/model.pt2", "code");
+  folder_.package_file = repository_.Path("cat/1/model.pt2");
+  config_.plans_forbidden = {Plan::kPackage};
+  EXPECT_EQ(Choose().plan, Plan::kGraph);
+  EXPECT_THAT(tried_, ElementsAre("onednn", "channels_last", "saved", "graph"));
+  config_.plan = Plan::kPackage;
+  EXPECT_EQ(Choose().plan, Plan::kPackage);
 }
 
 TEST_F(PlanSearchTest, WhatIsNotWorthASearchIsNotSearched) {

@@ -114,8 +114,8 @@ class RegistryFixture : public ::testing::Test {
     Registry::Parts parts;
     parts.arrival.prepare_thread = [this] { ++prepared_; };
     parts.arrival.trial = trial_;
-    parts.arrival.load = [this](const std::string& path, const ModelConfig&, Plan) {
-      return Load(path);
+    parts.arrival.load = [this](const VersionFolder& folder, const ModelConfig&, Plan) {
+      return Load(folder.ModelFile());
     };
     parts.arrival.warm_up = [](Model& model,
                                const ModelConfig&) -> absl::StatusOr<std::unique_ptr<Lane>> {
