@@ -56,6 +56,10 @@ TEST(PlanConfigTest, PlanAndForbiddenOnesAreRead) {
   EXPECT_THAT(config->plans_forbidden, ElementsAre(Plan::kSaved, Plan::kGraph));
   EXPECT_EQ(ParseModelConfig("plan: auto\n")->plan, std::nullopt);
   EXPECT_EQ(ParseModelConfig("plan: package\n")->plan, Plan::kPackage);
+  EXPECT_EQ(ParseModelConfig("plan: fast_start\n")->plan, std::nullopt);
+  EXPECT_EQ(ParseModelConfig("plan: fast_start\n")->fast_start, true);
+  EXPECT_EQ(ParseModelConfig("plan: auto\n")->fast_start, false);
+  EXPECT_EQ(ParseModelConfig("")->fast_start, std::nullopt);
   EXPECT_THAT(ParseModelConfig("plans_forbidden: [package]\n")->plans_forbidden,
               ElementsAre(Plan::kPackage));
   EXPECT_EQ(ParseModelConfig("")->plan, std::nullopt);
