@@ -111,6 +111,12 @@ absl::Status Compare(const Trial& trial, const ArrivalParts& parts, Model& model
 
 }  // namespace
 
+std::vector<std::string> NotesOf(const ModelConfig& config, const Model& model, const Lane& lane) {
+  std::vector<std::string> notes = OutputNotes(config, model.signature());
+  if (!lane.options.note.empty()) notes.push_back(lane.options.note);
+  return notes;
+}
+
 absl::StatusOr<std::unique_ptr<Servable>> Arrive(const VersionFolder& folder,
                                                  const ArrivalParts& parts, MemoryBudget& memory,
                                                  ServerMetrics& metrics) {
@@ -157,8 +163,7 @@ absl::StatusOr<std::unique_ptr<Servable>> Arrive(const VersionFolder& folder,
   // Where it had to serve, the trial has counted it.
   const bool uncounted = model->plan() == Plan::kPackage && !files.config.plan;
   TORCHD_RETURN_IF_ERROR(KeepWhatStays(*trial, file_bytes, uncounted ? package_bytes : 0, lease));
-  std::vector<std::string> notes = OutputNotes(files.config, model->signature());
-  if (!lane->options.note.empty()) notes.push_back(lane->options.note);
+  std::vector<std::string> notes = NotesOf(files.config, *model, *lane);
   for (const std::string& note : notes) {
     Log(Severity::kWarning, "model note",
         {{"model", folder.name}, {"version", absl::StrCat(folder.version)}, {"note", note}});

@@ -42,6 +42,12 @@ struct ArrivalParts {
       [](const std::function<void()>& wait) { wait(); };
   // By which plan it is served. Empty: by the default one.
   std::function<PlanChoice(const VersionFolder& folder, const ModelConfig&, const Trial&)> plan;
+  // What `plan` put off (PlanChoice::searching), on a thread of its own. CANCELLED where it is
+  // wanted no more. Empty: nothing is put off.
+  std::function<absl::StatusOr<PlanChoice>(const VersionFolder& folder, const ModelConfig&,
+                                           const PlanChoice& begun,
+                                           const std::function<bool()>& wanted)>
+      search;
   // Makes a model of a version's files.
   std::function<absl::StatusOr<std::unique_ptr<Model>>(const VersionFolder& folder,
                                                        const ModelConfig& config, Plan plan)>
@@ -58,5 +64,8 @@ struct ArrivalParts {
 absl::StatusOr<std::unique_ptr<Servable>> Arrive(const VersionFolder& folder,
                                                  const ArrivalParts& parts, MemoryBudget& memory,
                                                  ServerMetrics& metrics);
+
+// What its owner should know of a version that was loaded and warmed up.
+std::vector<std::string> NotesOf(const ModelConfig& config, const Model& model, const Lane& lane);
 
 }  // namespace torchd
