@@ -132,12 +132,13 @@ absl::StatusOr<Trial> RunModelTrial(Trials& trials, const VersionFolder& folder,
 absl::StatusOr<std::vector<PlanCandidate>> RunPlanTrial(Trials& trials, const VersionFolder& folder,
                                                         const std::vector<Plan>& plans, int threads,
                                                         const ModelTrialLimits& limits,
-                                                        std::chrono::milliseconds limit) {
+                                                        std::chrono::milliseconds limit,
+                                                        const std::function<bool()>& wanted) {
   const bool package = std::count(plans.begin(), plans.end(), Plan::kPackage) > 0;
   TrialLimits trial_limits = LimitsOf(limits, limit);
   trial_limits.file_bytes_max = package ? kPackageFileBytesMax : 0;
-  const auto answer =
-      trials.Run(Encode({.folder = folder, .plans = plans, .threads = threads}), trial_limits);
+  const auto answer = trials.Run(Encode({.folder = folder, .plans = plans, .threads = threads}),
+                                 trial_limits, wanted);
   if (package && !answer.ok()) RemoveAbandonedScratch();
   TORCHD_RETURN_IF_ERROR(answer.status());
   const std::vector<absl::string_view> lines = absl::StrSplit(answer->payload, '\n');
