@@ -119,6 +119,9 @@ Shows by which plan each READY version runs, why, and how the plans fared that w
 loaded: the median time of a run, its ratio to `frozen`, and the most that an answer differed from
 the saved model's.
 
+With `plan: fast_start` a version first runs by the default plan while others are tried, and this
+says so; `searching` in the JSON.
+
   timed      it could serve; the fastest does
   wrong      its answers differ too much
   failed     it does not run, or its trial took too long

@@ -58,7 +58,7 @@ def test_plans_are_found_kept_shown_and_obeyed(repository, tmp_path):
         assert max(one["difference"] for one in first["auto"]["candidates"]) <= 1e-4
 
         assert first["pinned"] == {"plan": "onednn", "why": "the model's configuration says so",
-                                   "fallbacks": 0, "candidates": []}
+                                   "fallbacks": 0, "searching": False, "candidates": []}
         forbidden = {one["plan"] for one in first["without"]["candidates"]
                      if one["state"] == "forbidden"}
         assert forbidden == {"graph", "saved"}
