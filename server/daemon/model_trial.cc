@@ -96,7 +96,7 @@ absl::StatusOr<std::string> TryVersion(const VersionFolder& folder, const ModelC
         std::unique_ptr<Model> packaged,
         LoadModel(folder.model_file, config, Plan::kPackage, folder.package_file));
     TORCHD_RETURN_IF_ERROR(RunTrialRow(*packaged).status());
-    packaged.release();
+    static_cast<void>(packaged.release());
   }
   const auto nanoseconds = std::chrono::duration_cast<std::chrono::nanoseconds>(run).count();
   // Never destroyed: what this process takes while it answers is what the model takes.

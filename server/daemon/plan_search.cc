@@ -27,7 +27,7 @@ std::vector<std::vector<Plan>> GroupsOf(const VersionFolder& folder, const Model
 
 // Of all the bytes that are tried; empty when they cannot be read.
 std::string KeyOf(const VersionFolder& folder, const ModelConfig& config) {
-  const std::string digest = DigestOf(folder.ModelFile());
+  std::string digest = DigestOf(folder.ModelFile());
   if (digest.empty() || !PackageMayServe(folder, config)) return digest;
   const std::string package = DigestOf(folder.package_file);
   return package.empty() ? package : absl::StrCat(digest, "-", package);

@@ -26,7 +26,7 @@ class LoadedPackagedModel final : public Model {
 
   absl::Status Run(absl::Span<const RowInputs* const> rows, std::vector<Tensor>& outputs) override {
     if (fallbacks_ > 0) return saved_->Run(rows, outputs);
-    const absl::Status packaged = package_->Run(rows, outputs);
+    absl::Status packaged = package_->Run(rows, outputs);
     if (packaged.ok()) return packaged;
     absl::Status saved = saved_->Run(rows, outputs);
     // What lacks memory or a device is not the package's fault.

@@ -23,8 +23,9 @@ void PrepareExecutorThread(int threads);
 void PrepareLoaderThread();
 
 // For as long as it lives, the calling loader has a team as an executor's: what some libraries
-// compile keeps to the number of threads that it was compiled with. The team ends with it. For short
-// runs: while there are more threads than cores, those that wait for others sleep instead of spin.
+// compile keeps to the number of threads that it was compiled with. The team ends with it. For
+// short runs: while there are more threads than cores, those that wait for others sleep instead of
+// spin.
 class TeamToCompileFor {
  public:
   TeamToCompileFor();
