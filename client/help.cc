@@ -75,8 +75,8 @@ server has exactly one model. Ctrl-C ends it.
   --repeats N      runs that count, 1 to 1000000; default 100
   --duration SECONDS   instead: for so long, 0.001 to 600
   --concurrency N  runs at the same time, each on an executor of its own; default 1
-  --plan NAME      saved, frozen, onednn, channels_last, graph: by this plan, loaded anew for the
-                   benchmark alone; default: the one that serves
+  --plan NAME      saved, frozen, onednn, channels_last, graph, package: by this plan, loaded anew
+                   for the benchmark alone; default: the one that serves
   --version N      which version; default: the highest that is ready
   --version-label LABEL   the version that the model's configuration calls so
   --json           for scripts: an object with all fields, times in microseconds
@@ -118,6 +118,9 @@ constexpr char kPlanHelp[] = R"(torchctl plan [NAME] [--json]
 Shows by which plan each READY version runs, why, and how the plans fared that were tried while it
 loaded: the median time of a run, its ratio to `frozen`, and the most that an answer differed from
 the saved model's.
+
+With `plan: fast_start` a version first runs by the default plan while others are tried, and this
+says so; `searching` in the JSON.
 
   timed      it could serve; the fastest does
   wrong      its answers differ too much

@@ -125,6 +125,7 @@ Json PlanJson(const v1::PlanReport& plan) {
   return {{"plan", plan.plan()},
           {"why", plan.why()},
           {"fallbacks", plan.fallbacks()},
+          {"searching", plan.searching()},
           {"candidates", candidates}};
 }
 

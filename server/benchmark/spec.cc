@@ -165,11 +165,13 @@ absl::StatusOr<std::optional<Plan>> PlanToLoad(const BenchmarkSpec& spec,
                      "', expected saved, frozen, onednn, channels_last, graph or package"));
   }
   if (*plan == serving) return std::nullopt;
-  if (*plan == Plan::kPackage || serving == Plan::kPackage) {
+  const bool script = !servable.folder.model_file.empty() || serving != Plan::kPackage;
+  const bool package = !servable.folder.package_file.empty();
+  if ((*plan == Plan::kPackage && !package) || !script) {
     return absl::InvalidArgumentError(
         absl::StrCat("plan: model '", servable.name, "' is ",
-                     serving == Plan::kPackage ? "a package, whose only plan is 'package'"
-                                               : "TorchScript, which has no plan 'package'"));
+                     script ? "TorchScript without a model.pt2, which has no plan 'package'"
+                            : "a package, whose only plan is 'package'"));
   }
   if (servable.config.plans_forbidden.count(*plan) > 0) {
     return absl::FailedPreconditionError(

@@ -224,11 +224,15 @@ constexpr std::array kPlansByName = {
     std::pair<absl::string_view, Plan>{"channels_last", Plan::kChannelsLast},
     std::pair<absl::string_view, Plan>{"graph", Plan::kGraph},
     std::pair<absl::string_view, Plan>{"direct", Plan::kDirect},
+    std::pair<absl::string_view, Plan>{"package", Plan::kPackage},
 };
 
-absl::Status ReadPlan(const YamlPlace& place, std::optional<Plan>& target) {
-  if (place.node.text == "auto") return absl::OkStatus();
-  return ReadOneOf(place, kPlansByName, target.emplace());
+absl::Status ReadPlan(const YamlPlace& place, ModelConfig& config) {
+  if (place.node.text == "auto" || place.node.text == "fast_start") {
+    config.fast_start = place.node.text == "fast_start";
+    return absl::OkStatus();
+  }
+  return ReadOneOf(place, kPlansByName, config.plan.emplace());
 }
 
 absl::Status ReadForbidden(const YamlPlace& place, std::set<Plan>& forbidden) {
@@ -339,8 +343,7 @@ constexpr YamlField<ModelConfig> kModelFields[] = {
      }},
     {"non_finite", [](const YamlPlace& place,
                       ModelConfig& config) { return ReadNonFinite(place, config.non_finite); }},
-    {"plan",
-     [](const YamlPlace& place, ModelConfig& config) { return ReadPlan(place, config.plan); }},
+    {"plan", [](const YamlPlace& place, ModelConfig& config) { return ReadPlan(place, config); }},
     {"plans_forbidden",
      [](const YamlPlace& place, ModelConfig& config) {
        return ReadForbidden(place, config.plans_forbidden);

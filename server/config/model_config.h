@@ -80,7 +80,9 @@ struct ModelConfig {
   QueueConfig queue;
   int timeout_ms = 0;  // 0..kTimeoutMsMax, of a request without an earlier deadline; 0: none.
   NonFinite non_finite = NonFinite::kError;
-  std::optional<Plan> plan;        // Unset: the fastest.
+  std::optional<Plan> plan;  // Unset: the fastest.
+  // Where it is searched: whether the default plan serves meanwhile. Unset: the server decides.
+  std::optional<bool> fast_start;
   std::set<Plan> plans_forbidden;  // Never kDefaultPlan.
   // What clients call the outputs, in the model's order; "" for one without a name. Empty: not
   // said. Only config.pbtxt says it.

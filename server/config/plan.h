@@ -45,6 +45,8 @@ struct PlanChoice {
   Plan plan = kDefaultPlan;
   std::string why;
   std::vector<PlanCandidate> candidates;  // None: nothing was measured.
+  bool searching = false;                 // The others are tried while it serves.
+  std::string key = {};                   // With `searching`: of the files' bytes.
 };
 
 // The fastest that was timed; another than the default one only where it is worth the change.

@@ -34,6 +34,7 @@ struct ServerConfig {
   int load_threads = 2;                         // 1..64, models loading side by side.
   int trial_seconds_max = 60;                   // 0..3600; 0: no trial in a process of its own.
   int trial_memory_mb_max = 8192;               // 64..1'048'576, of one trial.
+  std::string plan_default = "auto";            // auto, fast_start: where a model does not say.
   int plan_seconds_max = 20;                    // 0..3600, to search a plan for a version; 0: none.
   std::string plan_cache = "~/.cache/torchd";   // Folder of what was found; empty: none.
   int memory_mb_max = 0;                        // 0..16'777'216, of all models; 0: no limit.

@@ -91,6 +91,10 @@ constexpr Setting kSettings[] = {
            "Seconds a version may take in its trial, in a process of its own; 0: no trial."),
     Number("trial_memory_mb_max", &ServerConfig::trial_memory_mb_max, {64, 1 << 20},
            "MiB of memory that a trial may take."),
+    Choice(
+        "plan_default", &ServerConfig::plan_default, "auto|fast_start",
+        "What plan is where a model's configuration does not say: found before a version serves, "
+        "or after."),
     Number("plan_seconds_max", &ServerConfig::plan_seconds_max, {0, 3600},
            "Seconds to try which plan runs a new version fastest; 0: none is tried."),
     Path("plan_cache", &ServerConfig::plan_cache,

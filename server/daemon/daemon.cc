@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdio>
+#include <functional>
 #include <optional>
 #include <set>
 #include <thread>
@@ -27,7 +28,6 @@
 #include "server/daemon/model_trial.h"
 #include "server/daemon/options.h"
 #include "server/daemon/other_plan.h"
-#include "server/daemon/plan_cache.h"
 #include "server/daemon/plan_search.h"
 #include "server/daemon/warm_up.h"
 #include "server/daemon/watcher.h"
@@ -67,7 +67,7 @@ struct Daemon::Parts {
         trials(std::move(made_trials)),
         metrics({TORCHD_VERSION, LibTorchVersion()}),
         executors(ExecutorOptions(config), clock),
-        plans(MakePlans()),
+        plans(PlanSearchOf(config, trials.get(), clock)),
         registry(RegistryParts()),
         source(SourceOptions(config), registry, clock),
         control(ControlOptions(config), source, registry),
@@ -93,15 +93,18 @@ struct Daemon::Parts {
     };
     if (trials != nullptr) {
       arrival.trial = [this](const VersionFolder& folder) {
-        return RunModelTrial(*trials, folder,
-                             {config.trial_seconds_max, config.trial_memory_mb_max});
+        return RunModelTrial(*trials, folder, TrialLimitsOf(config));
       };
-    }
-    if (trials != nullptr) {
       arrival.plan = [this](const VersionFolder& folder, const ModelConfig& model,
                             const Trial& trial) { return plans.Choose(folder, model, trial.run); };
+      arrival.search = [this](const VersionFolder& folder, const ModelConfig& model,
+                              const PlanChoice& choice, const std::function<bool()>& wanted) {
+        return plans.SearchNow(folder, model, choice.key, wanted);
+      };
     }
-    arrival.load = LoadModel;
+    arrival.load = [](const VersionFolder& folder, const ModelConfig& model, Plan plan) {
+      return LoadModel(folder.ModelFile(), model, plan, folder.package_file);
+    };
     arrival.warm_up = [this](Model& model, const ModelConfig& model_config) {
       return WarmUp(model, model_config, WarmUpOptionsOf(config), executors, clock);
     };
@@ -121,23 +124,10 @@ struct Daemon::Parts {
     return parts;
   }
 
-  PlanSearch MakePlans() {
-    const int threads = ThreadsPerExecutor(config, Cores());
-    const ModelTrialLimits limits = {config.trial_seconds_max, config.trial_memory_mb_max};
-    return PlanSearch(
-        std::chrono::seconds(config.plan_seconds_max),
-        PlanCache(config.plan_cache, PlanMachine(threads, LibTorchVersion())),
-        [this, threads, limits](const VersionFolder& folder, const std::vector<Plan>& tried,
-                                std::chrono::milliseconds limit) {
-          return RunPlanTrial(*trials, folder, tried, threads, limits, limit);
-        },
-        clock);
-  }
-
   Benchmarks::Parts BenchmarkParts() {
     const auto load = [this](const Servable& servable, Plan plan) {
       return LoadByPlan(servable, plan, trials.get(), ThreadsPerExecutor(config, Cores()),
-                        {config.trial_seconds_max, config.trial_memory_mb_max});
+                        TrialLimitsOf(config));
     };
     return {registry, executors, clock, load, config.benchmarks_max};
   }

@@ -24,7 +24,7 @@ namespace torchd {
 namespace {
 
 constexpr int64_t kMebibyte = 1 << 20;
-// A .pt2 unpacks itself into files; a .pt has no business to write any.
+// A .pt2 unpacks itself into files; a .pt alone has no business to write any.
 constexpr int64_t kPackageFileBytesMax = int64_t{16} << 30;
 constexpr size_t kFields = 7;
 constexpr char kSeparator = '\0';  // No path has one.
@@ -91,6 +91,13 @@ absl::StatusOr<std::string> TryVersion(const VersionFolder& folder, const ModelC
   TORCHD_ASSIGN_OR_RETURN(std::unique_ptr<Model> model, LoadModel(folder.ModelFile(), config));
   TORCHD_ASSIGN_OR_RETURN(const std::vector<Tensor> outputs, RunTrialRow(*model));
   TORCHD_ASSIGN_OR_RETURN(const Duration run, RunTime(*model));
+  if (!folder.model_file.empty() && !folder.package_file.empty()) {
+    TORCHD_ASSIGN_OR_RETURN(
+        std::unique_ptr<Model> packaged,
+        LoadModel(folder.model_file, config, Plan::kPackage, folder.package_file));
+    TORCHD_RETURN_IF_ERROR(RunTrialRow(*packaged).status());
+    static_cast<void>(packaged.release());
+  }
   const auto nanoseconds = std::chrono::duration_cast<std::chrono::nanoseconds>(run).count();
   // Never destroyed: what this process takes while it answers is what the model takes.
   return absl::StrCat(nanoseconds, "\n", EncodeTensors(model.release()->signature(), outputs));
@@ -103,7 +110,7 @@ absl::StatusOr<Trial> RunModelTrial(Trials& trials, const VersionFolder& folder,
   const std::string path = folder.ModelFile();
   TORCHD_RETURN_IF_ERROR(CheckArchive(path));
   TrialLimits trial_limits = LimitsOf(limits, std::chrono::seconds(limits.seconds_max));
-  const bool package = absl::EndsWith(path, ".pt2");
+  const bool package = !folder.package_file.empty();
   trial_limits.file_bytes_max = package ? kPackageFileBytesMax : 0;
   auto answer = trials.Run(Encode({.folder = folder}), trial_limits);
   // No process of the trial is left, so what it unpacked is nobody's if it is still there.
@@ -125,11 +132,16 @@ absl::StatusOr<Trial> RunModelTrial(Trials& trials, const VersionFolder& folder,
 absl::StatusOr<std::vector<PlanCandidate>> RunPlanTrial(Trials& trials, const VersionFolder& folder,
                                                         const std::vector<Plan>& plans, int threads,
                                                         const ModelTrialLimits& limits,
-                                                        std::chrono::milliseconds limit) {
-  TORCHD_ASSIGN_OR_RETURN(const TrialAnswer answer,
-                          trials.Run(Encode({.folder = folder, .plans = plans, .threads = threads}),
-                                     LimitsOf(limits, limit)));
-  const std::vector<absl::string_view> lines = absl::StrSplit(answer.payload, '\n');
+                                                        std::chrono::milliseconds limit,
+                                                        const std::function<bool()>& wanted) {
+  const bool package = std::count(plans.begin(), plans.end(), Plan::kPackage) > 0;
+  TrialLimits trial_limits = LimitsOf(limits, limit);
+  trial_limits.file_bytes_max = package ? kPackageFileBytesMax : 0;
+  const auto answer = trials.Run(Encode({.folder = folder, .plans = plans, .threads = threads}),
+                                 trial_limits, wanted);
+  if (package && !answer.ok()) RemoveAbandonedScratch();
+  TORCHD_RETURN_IF_ERROR(answer.status());
+  const std::vector<absl::string_view> lines = absl::StrSplit(answer->payload, '\n');
   std::vector<PlanCandidate> candidates;
   for (const absl::string_view line : lines) {
     auto candidate = DecodeCandidate(line);
@@ -156,8 +168,9 @@ absl::StatusOr<std::string> TryModel(absl::string_view request) {
   TORCHD_ASSIGN_OR_RETURN(const VersionFiles files, ReadVersionFiles(order.folder));
   if (order.plans.empty()) return TryVersion(order.folder, files.config);
   PrepareExecutorThread(order.threads);
-  TORCHD_ASSIGN_OR_RETURN(const std::vector<PlanCandidate> candidates,
-                          TryPlans(order.folder.ModelFile(), files.config, order.plans));
+  TORCHD_ASSIGN_OR_RETURN(
+      const std::vector<PlanCandidate> candidates,
+      TryPlans(order.folder.ModelFile(), files.config, order.plans, order.folder.package_file));
   return absl::StrJoin(candidates, "\n", [](std::string* text, const PlanCandidate& candidate) {
     *text += EncodeCandidate(candidate);
   });

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -24,11 +25,12 @@ absl::StatusOr<Trial> RunModelTrial(Trials& trials, const VersionFolder& folder,
                                     const ModelTrialLimits& limits);
 
 // Likewise: the default plan and `plans` beside each other (TryPlans) on `threads` threads, in at
-// most `limit`.
+// most `limit`. CANCELLED once `wanted` says no (Trials::Run).
 absl::StatusOr<std::vector<PlanCandidate>> RunPlanTrial(Trials& trials, const VersionFolder& folder,
                                                         const std::vector<Plan>& plans, int threads,
                                                         const ModelTrialLimits& limits,
-                                                        std::chrono::milliseconds limit);
+                                                        std::chrono::milliseconds limit,
+                                                        const std::function<bool()>& wanted = {});
 
 // In the process that the trials are forked from, first of all.
 void PrepareForTrials();

@@ -1,7 +1,11 @@
 #include "server/daemon/options.h"
 
 #include <chrono>
+#include <utility>
+#include <vector>
 
+#include "server/base/thread_pool.h"
+#include "server/daemon/plan_cache.h"
 #include "server/execution/torch_runtime.h"
 
 namespace torchd {
@@ -74,6 +78,26 @@ RepositoryControl::Options ControlOptions(const ServerConfig& config) {
   options.mode = ModeOf(config);
   options.state_file = config.state_file;
   return options;
+}
+
+ModelTrialLimits TrialLimitsOf(const ServerConfig& config) {
+  return {config.trial_seconds_max, config.trial_memory_mb_max};
+}
+
+PlanSearch PlanSearchOf(const ServerConfig& config, Trials* trials, const Clock& clock) {
+  const int threads = ThreadsPerExecutor(config, Cores());
+  PlanSearch::TryPlans try_plans;
+  if (trials != nullptr) {
+    try_plans = [=, limits = TrialLimitsOf(config)](
+                    const VersionFolder& folder, const std::vector<Plan>& plans,
+                    std::chrono::milliseconds limit, const PlanSearch::Wanted& wanted) {
+      return RunPlanTrial(*trials, folder, plans, threads, limits, limit, wanted);
+    };
+  }
+  return PlanSearch({.budget = std::chrono::seconds(config.plan_seconds_max),
+                     .fast_start = config.plan_default == "fast_start"},
+                    PlanCache(config.plan_cache, PlanMachine(threads, LibTorchVersion())),
+                    std::move(try_plans), clock);
 }
 
 }  // namespace torchd

@@ -5,11 +5,10 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_replace.h"
 #include "server/base/status_macros.h"
 #include "server/execution/load_model.h"
 #include "server/execution/torch_runtime.h"
-#include "server/registry/sealed_file.h"
+#include "server/registry/sealed_version.h"
 
 namespace torchd {
 namespace {
@@ -38,23 +37,21 @@ absl::StatusOr<std::unique_ptr<Model>> LoadByPlan(const Servable& servable, Plan
                                                   Trials* trials, int threads,
                                                   const ModelTrialLimits& limits) {
   PrepareLoaderThread();
-  const std::string path = servable.folder.ModelFile();
+  ModelConfig config = servable.config;
+  config.plan = plan;
   // What was tried is what is loaded.
-  TORCHD_ASSIGN_OR_RETURN(const SealedFile sealed, SealedFile::Copy(path));
+  TORCHD_ASSIGN_OR_RETURN(const SealedVersion sealed, SealedVersion::Copy(servable.folder, config));
   const auto named = [&](const absl::Status& status) {
-    return absl::Status(
-        status.code(),
-        absl::StrCat("plan '", Name(plan),
-                     "': ", absl::StrReplaceAll(status.message(), {{sealed.path(), path}})));
+    return absl::Status(status.code(),
+                        absl::StrCat("plan '", Name(plan), "': ", sealed.Named(status).message()));
   };
-  VersionFolder read = servable.folder;
-  (read.model_file.empty() ? read.package_file : read.model_file) = sealed.path();
+  const VersionFolder& read = sealed.folder();
   const bool untried = plan != kDefaultPlan && !WasTimed(servable.plan, plan);
   if (trials != nullptr && untried) {
     const absl::Status tried = TryFirst(*trials, read, plan, threads, limits);
     if (!tried.ok()) return named(tried);
   }
-  auto loaded = LoadModel(sealed.path(), servable.config, plan);
+  auto loaded = LoadModel(read.ModelFile(), servable.config, plan, read.package_file);
   if (!loaded.ok()) return named(loaded.status());
   return loaded;
 }

@@ -1,7 +1,7 @@
 // What trials of plans found out, kept on disk: the next start needs no trials.
 //
-// A record holds for one file's bytes, one number of threads, one LibTorch and one kind of CPU; any
-// other finds nothing.
+// A record holds for the bytes of one version's model files, one number of threads, one LibTorch
+// and one kind of CPU; any other finds nothing.
 //
 // Thread-safety: all methods; daemons may share a folder.
 #pragma once

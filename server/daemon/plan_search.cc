@@ -4,9 +4,9 @@
 #include <utility>
 #include <vector>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "server/base/log.h"
+#include "server/registry/sealed_version.h"
 
 namespace torchd {
 namespace {
@@ -16,11 +16,27 @@ using State = PlanCandidate::State;
 // Shorter runs are mostly the call around them.
 constexpr Duration kWorthASearch = std::chrono::microseconds(300);
 constexpr std::chrono::milliseconds kTrialMin(500);
-// What compiles for long, or may never end, is tried apart from the others, and last.
-const std::vector<std::vector<Plan>>& Groups() {
-  static const auto* const groups = new std::vector<std::vector<Plan>>{
-      {Plan::kDirect, Plan::kOneDnn, Plan::kChannelsLast, Plan::kSaved}, {Plan::kGraph}};
-  return *groups;
+// A package, which is another file's code, is tried apart from the others; so is what compiles for
+// long, or may never end, and last.
+std::vector<std::vector<Plan>> GroupsOf(const VersionFolder& folder, const ModelConfig& config) {
+  std::vector<std::vector<Plan>> groups = {
+      {Plan::kDirect, Plan::kOneDnn, Plan::kChannelsLast, Plan::kSaved}};
+  if (PackageMayServe(folder, config)) groups.push_back({Plan::kPackage});
+  groups.push_back({Plan::kGraph});
+  return groups;
+}
+
+// Of all the bytes that are tried; empty when they cannot be read.
+std::string KeyOf(const VersionFolder& folder, const ModelConfig& config) {
+  std::string digest = DigestOf(folder.ModelFile());
+  if (digest.empty() || !PackageMayServe(folder, config)) return digest;
+  const std::string package = DigestOf(folder.package_file);
+  return package.empty() ? package : absl::StrCat(digest, "-", package);
+}
+
+// It says nothing about the plans: the server stops, or nobody waits for them any more.
+bool StoppedShort(const absl::Status& why) {
+  return absl::IsUnavailable(why) || absl::IsCancelled(why);
 }
 
 PlanChoice Without(std::string why, Plan plan = kDefaultPlan) {
@@ -50,40 +66,73 @@ std::vector<PlanCandidate> Allowed(std::vector<PlanCandidate> known, const Model
 
 }  // namespace
 
-PlanSearch::PlanSearch(std::chrono::milliseconds budget, PlanCache cache, TryPlans try_plans,
-                       const Clock& clock)
-    : budget_(budget), cache_(std::move(cache)), try_plans_(std::move(try_plans)), clock_(clock) {}
+PlanSearch::PlanSearch(Options options, PlanCache cache, TryPlans try_plans, const Clock& clock)
+    : options_(options),
+      cache_(std::move(cache)),
+      try_plans_(std::move(try_plans)),
+      clock_(clock) {}
 
 PlanChoice PlanSearch::Choose(const VersionFolder& folder, const ModelConfig& config,
                               Duration run) {
-  const std::string path = folder.ModelFile();
-  if (absl::EndsWith(path, ".pt2")) return Without("a package has one plan", Plan::kPackage);
+  if (folder.model_file.empty() && !folder.package_file.empty()) {
+    return Without("a package has one plan", Plan::kPackage);
+  }
   if (config.plan) return Without("the model's configuration says so", *config.plan);
-  if (budget_.count() == 0 || !try_plans_) return Without("nothing is tried here");
+  if (options_.budget.count() == 0 || !try_plans_) return Without("nothing is tried here");
   if (run > Duration(0) && run < kWorthASearch) {
     return Without(absl::StrCat("a run takes ",
                                 std::chrono::duration_cast<std::chrono::microseconds>(run).count(),
                                 " us, too little to be worth a search"));
   }
-  const std::string digest = DigestOf(path);
-  const auto known = [&]() -> std::optional<PlanChoice> {
-    auto kept = cache_.Find(digest);
-    if (!kept || !Serves(*kept, config)) return std::nullopt;
-    PlanChoice choice = Fastest(Allowed(*std::move(kept), config));
-    choice.why += ", in an earlier search";
-    return choice;
-  };
-  if (auto choice = known()) return *std::move(choice);
+  const std::string key = KeyOf(folder, config);
+  if (auto choice = Known(key, config)) return *std::move(choice);
+  if (!config.fast_start.value_or(options_.fast_start)) return Search(folder, config, key, {});
+  PlanChoice choice = Without("the default serves while others are tried");
+  choice.searching = true;
+  choice.key = key;
+  return choice;
+}
+
+absl::StatusOr<PlanChoice> PlanSearch::SearchNow(const VersionFolder& folder,
+                                                 const ModelConfig& config, const std::string& key,
+                                                 const Wanted& wanted) {
+  if (key.empty() || KeyOf(folder, config) != key) {
+    return absl::FailedPreconditionError("its files have changed");
+  }
+  PlanChoice choice = Search(folder, config, key, wanted);
+  if (!wanted()) return absl::CancelledError("the version serves no more");
+  return choice;
+}
+
+std::optional<PlanChoice> PlanSearch::Known(const std::string& key,
+                                            const ModelConfig& config) const {
+  auto kept = cache_.Find(key);
+  if (!kept || !Serves(*kept, config)) return std::nullopt;
+  PlanChoice choice = Fastest(Allowed(*std::move(kept), config));
+  choice.why += ", in an earlier search";
+  return choice;
+}
+
+PlanChoice PlanSearch::Search(const VersionFolder& folder, const ModelConfig& config,
+                              const std::string& key, const Wanted& wanted) {
   absl::MutexLock one_at_a_time(&mutex_);
-  if (auto choice = known()) return *std::move(choice);  // Of the same bytes under another name.
-  std::vector<PlanCandidate> candidates = TryAll(folder, config);
+  // Of the same bytes under another name.
+  if (auto choice = Known(key, config)) return *std::move(choice);
+  std::vector<PlanCandidate> candidates = TryAll(folder, config, wanted);
+  if (wanted && !wanted()) return Without("nobody waited for the search");
   // What a busy machine left untried gets its chance at the next load.
   const bool all_tried = std::none_of(
       candidates.begin(), candidates.end(),
       [](const PlanCandidate& candidate) { return candidate.state == State::kUntried; });
-  if (all_tried) cache_.Keep(digest, candidates);
+  if (all_tried) cache_.Keep(key, candidates);
   PlanChoice choice = Fastest(std::move(candidates));
-  Log(Severity::kInfo, "plan chosen",
+  const bool none =
+      std::none_of(choice.candidates.begin(), choice.candidates.end(),
+                   [](const PlanCandidate& candidate) { return candidate.state == State::kTimed; });
+  if (none && !choice.candidates.empty()) {
+    absl::StrAppend(&choice.why, ": ", choice.candidates.front().reason);
+  }
+  Log(none ? Severity::kWarning : Severity::kInfo, none ? "plan search failed" : "plan chosen",
       {{"model", folder.name},
        {"version", absl::StrCat(folder.version)},
        {"plan", Name(choice.plan)},
@@ -92,15 +141,16 @@ PlanChoice PlanSearch::Choose(const VersionFolder& folder, const ModelConfig& co
 }
 
 std::vector<PlanCandidate> PlanSearch::TryAll(const VersionFolder& folder,
-                                              const ModelConfig& config) {
-  const Instant end = clock_.Now() + budget_;
+                                              const ModelConfig& config, const Wanted& wanted) {
+  const Instant end = clock_.Now() + options_.budget;
   std::vector<PlanCandidate> candidates;
-  for (const std::vector<Plan>& group : Groups()) {
+  for (const std::vector<Plan>& group : GroupsOf(folder, config)) {
     std::vector<Plan> allowed;
     for (const Plan plan : group) {
       if (config.plans_forbidden.count(plan) == 0) allowed.push_back(plan);
     }
-    for (PlanCandidate& candidate : TryGroup(folder, allowed, end)) {
+    if (wanted && !wanted()) return candidates;
+    for (PlanCandidate& candidate : TryGroup(folder, allowed, end, wanted)) {
       if (candidate.plan != kDefaultPlan || candidates.empty()) {
         candidates.push_back(std::move(candidate));
       }
@@ -114,29 +164,30 @@ std::vector<PlanCandidate> PlanSearch::TryAll(const VersionFolder& folder,
 
 // One that crashes, hangs or takes too much memory takes its group along; then each is tried alone.
 std::vector<PlanCandidate> PlanSearch::TryGroup(const VersionFolder& folder,
-                                                const std::vector<Plan>& plans, Instant end) {
+                                                const std::vector<Plan>& plans, Instant end,
+                                                const Wanted& wanted) {
   if (plans.empty()) return {};
   const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(end - clock_.Now());
-  absl::Status why =
-      absl::DeadlineExceededError(absl::StrCat("the search's ", budget_.count(), " ms were over"));
+  absl::Status why = absl::DeadlineExceededError(
+      absl::StrCat("the search's ", options_.budget.count(), " ms were over"));
   // Who had much time and did not end would not next time either.
-  const bool had_time = left >= budget_ / 2;
+  const bool had_time = left >= options_.budget / 2;
   if (left >= kTrialMin) {
-    auto tried = try_plans_(folder, plans, left);
+    auto tried = try_plans_(folder, plans, left, wanted);
     if (tried.ok()) return *std::move(tried);
     why = tried.status();
   }
   std::vector<PlanCandidate> candidates;
   for (const Plan plan : plans) {
-    if (plans.size() > 1 && !absl::IsDeadlineExceeded(why)) {
-      for (PlanCandidate& candidate : TryGroup(folder, {plan}, end)) {
+    if (plans.size() > 1 && !absl::IsDeadlineExceeded(why) && !StoppedShort(why)) {
+      for (PlanCandidate& candidate : TryGroup(folder, {plan}, end, wanted)) {
         if (candidate.plan != kDefaultPlan || candidates.empty()) {
           candidates.push_back(std::move(candidate));
         }
       }
       continue;
     }
-    const bool failed = had_time || !absl::IsDeadlineExceeded(why);
+    const bool failed = absl::IsDeadlineExceeded(why) ? had_time : !StoppedShort(why);
     candidates.push_back({.plan = plan,
                           .state = failed ? State::kFailed : State::kUntried,
                           .reason = std::string(why.message())});

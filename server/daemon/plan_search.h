@@ -6,6 +6,7 @@
 
 #include <chrono>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -21,26 +22,43 @@ namespace torchd {
 
 class PlanSearch {
  public:
+  // Whether anybody still waits for the outcome.
+  using Wanted = std::function<bool()>;
   // Tries the default plan and `plans` beside each other, in at most `limit`; they come back in
-  // this order.
+  // this order. CANCELLED where they are wanted no more.
   using TryPlans = std::function<absl::StatusOr<std::vector<PlanCandidate>>(
-      const VersionFolder& folder, const std::vector<Plan>& plans,
-      std::chrono::milliseconds limit)>;
+      const VersionFolder& folder, const std::vector<Plan>& plans, std::chrono::milliseconds limit,
+      const Wanted& wanted)>;
+  struct Options {
+    std::chrono::milliseconds budget{0};  // Of one search; 0: nothing is tried.
+    bool fast_start = false;              // Where a model's configuration does not say.
+  };
 
-  // `budget`: of one search; 0: nothing is tried.
-  PlanSearch(std::chrono::milliseconds budget, PlanCache cache, TryPlans try_plans,
-             const Clock& clock);
+  PlanSearch(Options options, PlanCache cache, TryPlans try_plans, const Clock& clock);
 
   // `run`: what the default plan takes, as far as that is known; a short one is not worth a search.
+  // With a fast start it is the default plan that has to serve until SearchNow() knows better
+  // (PlanChoice::searching), unless that is known already.
   PlanChoice Choose(const VersionFolder& folder, const ModelConfig& config, Duration run)
       ABSL_LOCKS_EXCLUDED(mutex_);
 
- private:
-  std::vector<PlanCandidate> TryAll(const VersionFolder& folder, const ModelConfig& config);
-  std::vector<PlanCandidate> TryGroup(const VersionFolder& folder, const std::vector<Plan>& plans,
-                                      Instant end);
+  // What Choose() put off. `key`: PlanChoice::key. FAILED_PRECONDITION when the files hold other
+  // bytes by now; CANCELLED when it is wanted no more.
+  absl::StatusOr<PlanChoice> SearchNow(const VersionFolder& folder, const ModelConfig& config,
+                                       const std::string& key, const Wanted& wanted)
+      ABSL_LOCKS_EXCLUDED(mutex_);
 
-  const std::chrono::milliseconds budget_;
+ private:
+  // By an earlier search.
+  std::optional<PlanChoice> Known(const std::string& key, const ModelConfig& config) const;
+  PlanChoice Search(const VersionFolder& folder, const ModelConfig& config, const std::string& key,
+                    const Wanted& wanted) ABSL_LOCKS_EXCLUDED(mutex_);
+  std::vector<PlanCandidate> TryAll(const VersionFolder& folder, const ModelConfig& config,
+                                    const Wanted& wanted);
+  std::vector<PlanCandidate> TryGroup(const VersionFolder& folder, const std::vector<Plan>& plans,
+                                      Instant end, const Wanted& wanted);
+
+  const Options options_;
   const PlanCache cache_;
   const TryPlans try_plans_;
   const Clock& clock_;

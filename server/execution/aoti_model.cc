@@ -50,6 +50,7 @@ class LoadedAotiModel final : public TensorModel {
   void DoubleLoneRows() { lone_rows_twice_ = true; }
 
   Plan plan() const override { return Plan::kPackage; }
+  bool batches() const override { return !one_row_; }
 
   // Whether the package takes more than one row. Call after TryWith(), which ran one.
   void LearnBatch() {

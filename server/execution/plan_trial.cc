@@ -9,7 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "server/base/status_macros.h"
-#include "server/execution/torch_model.h"
+#include "server/execution/load_model.h"
 #include "server/inference/trial_row.h"
 #include "server/measuring/measure.h"
 #include "server/measuring/samples.h"
@@ -127,8 +127,9 @@ absl::Status Time(std::vector<Runner>& runners, const std::vector<Tensor>& row) 
 
 absl::StatusOr<std::vector<PlanCandidate>> TryPlans(const std::string& path,
                                                     const ModelConfig& config,
-                                                    const std::vector<Plan>& plans) {
-  TORCHD_ASSIGN_OR_RETURN(const auto saved, TorchModel::Load(path, config, Plan::kSaved));
+                                                    const std::vector<Plan>& plans,
+                                                    const std::string& package) {
+  TORCHD_ASSIGN_OR_RETURN(const auto saved, LoadModel(path, config, Plan::kSaved));
   const ModelSignature& signature = saved->signature();
   std::vector<std::vector<Tensor>> rows = {TrialRow(signature.inputs, LengthOf(config))};
   rows.push_back(VariedRow(rows[0]));
@@ -146,9 +147,15 @@ absl::StatusOr<std::vector<PlanCandidate>> TryPlans(const std::string& path,
       runner.Out(PlanCandidate::State::kFailed, "the model takes no pictures");
       continue;
     }
-    auto made = TorchModel::Load(path, config, plan);
+    auto made = LoadModel(path, config, plan, package);
     if (!made.ok()) {
       runner.Out(PlanCandidate::State::kFailed, std::string(made.status().message()));
+      continue;
+    }
+    if (config.rows_per_batch_max > 1 && !(*made)->batches()) {
+      runner.Out(PlanCandidate::State::kFailed,
+                 absl::StrCat("the package takes one row a run, rows_per_batch_max is ",
+                              config.rows_per_batch_max));
       continue;
     }
     runner.model = *std::move(made);

@@ -36,6 +36,8 @@ class Model {
   virtual Plan plan() const { return kDefaultPlan; }
   // Runs in which the chosen plan failed and the model as it was saved did not.
   virtual int64_t fallbacks() const { return 0; }
+  // Whether several rows are run together; else one after another, which saves no time.
+  virtual bool batches() const { return true; }
 
   // It is warm: what takes long, such as compiling for a shape, is not done any more.
   virtual void Settle() {}

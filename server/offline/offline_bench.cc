@@ -159,7 +159,9 @@ absl::StatusOr<std::string> RunOfflineBench(const OfflineArguments& arguments) {
   if (!arguments.labels_file.empty()) {
     TORCHD_ASSIGN_OR_RETURN(files.labels, ReadLabels(arguments.labels_file));
   }
-  const Plan plan = arguments.plan.value_or(files.config.plan.value_or(kDefaultPlan));
+  // A package is measured where it is the file that was named.
+  const Plan said = files.config.plan.value_or(kDefaultPlan);
+  const Plan plan = arguments.plan.value_or(said == Plan::kPackage ? kDefaultPlan : said);
   TORCHD_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model,
                           LoadModel(arguments.model_file, files.config, plan));
   const Duration loading = clock.Now() - begin;

@@ -6,11 +6,10 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_replace.h"
 #include "server/base/log.h"
 #include "server/base/status_macros.h"
 #include "server/registry/same_answer.h"
-#include "server/registry/sealed_file.h"
+#include "server/registry/sealed_version.h"
 
 namespace torchd {
 namespace {
@@ -65,9 +64,13 @@ absl::Status In(const char* step, const absl::Status& status) {
 
 // The model takes as much memory as its trial did, beside the archive, and never less than a file
 // of its size lets expect.
-absl::StatusOr<Trial> Try(const VersionFolder& folder, const ArrivalParts& parts,
-                          int64_t file_bytes, MemoryBudget::Lease& lease) {
+absl::StatusOr<Trial> Try(VersionFolder folder, const ModelConfig& config,
+                          const ArrivalParts& parts, int64_t file_bytes,
+                          MemoryBudget::Lease& lease) {
   if (!parts.trial) return Trial();
+  // A package that may serve is tried with the plans, one that has to serve here.
+  const bool candidate = !folder.model_file.empty() && config.plan != Plan::kPackage;
+  if (candidate) folder.package_file.clear();
   absl::StatusOr<Trial> trial = absl::UnknownError("not tried");
   parts.aside([&] { trial = parts.trial(folder); });
   TORCHD_RETURN_IF_ERROR(trial.status());
@@ -77,10 +80,26 @@ absl::StatusOr<Trial> Try(const VersionFolder& folder, const ArrivalParts& parts
 }
 
 // The archive is gone, and the trial has shown what stays: the weights at least, which a package
-// keeps in a file. Without that proof nothing is given back.
-absl::Status KeepWhatStays(const Trial& trial, int64_t file_bytes, MemoryBudget::Lease& lease) {
+// keeps in a file. Without that proof nothing is given back. `package_bytes`: of a package that
+// serves beside what was tried.
+absl::Status KeepWhatStays(const Trial& trial, int64_t file_bytes, int64_t package_bytes,
+                           MemoryBudget::Lease& lease) {
   if (trial.memory_bytes == 0) return absl::OkStatus();
-  return lease.Resize(std::max(file_bytes, trial.memory_bytes));
+  return lease.Resize(std::max(file_bytes, trial.memory_bytes) + package_bytes);
+}
+
+// A package is a plan where it lies there.
+absl::Status CheckPackage(const VersionFolder& folder, const ModelConfig& config) {
+  const bool lone = folder.model_file.empty() && !folder.package_file.empty();
+  if (config.plan == Plan::kPackage && folder.package_file.empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("plan is package, but there is no ", folder.folder, "/model.pt2"));
+  }
+  if (lone && config.plans_forbidden.count(Plan::kPackage) > 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("plans_forbidden has package, and there is only ", folder.package_file));
+  }
+  return absl::OkStatus();
 }
 
 absl::Status Compare(const Trial& trial, const ArrivalParts& parts, Model& model) {
@@ -92,37 +111,44 @@ absl::Status Compare(const Trial& trial, const ArrivalParts& parts, Model& model
 
 }  // namespace
 
+std::vector<std::string> NotesOf(const ModelConfig& config, const Model& model, const Lane& lane) {
+  std::vector<std::string> notes = OutputNotes(config, model.signature());
+  if (!lane.options.note.empty()) notes.push_back(lane.options.note);
+  return notes;
+}
+
 absl::StatusOr<std::unique_ptr<Servable>> Arrive(const VersionFolder& folder,
                                                  const ArrivalParts& parts, MemoryBudget& memory,
                                                  ServerMetrics& metrics) {
   TORCHD_RETURN_IF_ERROR(folder.status);
   TORCHD_ASSIGN_OR_RETURN(VersionFiles files, ReadVersionFiles(folder));
-  const std::string path = folder.ModelFile();
-  const int64_t file_bytes = FileBytes(path);
+  TORCHD_RETURN_IF_ERROR(CheckPackage(folder, files.config));
+  const int64_t package_bytes =
+      PackageMayServe(folder, files.config) ? FileBytes(folder.package_file) : 0;
+  const int64_t file_bytes = FileBytes(folder.ModelFile());
   TORCHD_ASSIGN_OR_RETURN(MemoryBudget::Lease lease,
-                          memory.Reserve(file_bytes * kMemoryPerFileByte));
-  std::optional<SealedFile> sealed;  // What was tried is what is loaded.
+                          memory.Reserve((file_bytes + package_bytes) * kMemoryPerFileByte));
+  std::optional<SealedVersion> sealed;  // What was tried is what is loaded.
   VersionFolder read = folder;
   if (parts.trial) {
-    auto copied = SealedFile::Copy(path);
+    auto copied = SealedVersion::Copy(folder, files.config);
     TORCHD_RETURN_IF_ERROR(copied.status());
     sealed.emplace(*std::move(copied));
-    (folder.model_file.empty() ? read.package_file : read.model_file) = sealed->path();
+    read = sealed->folder();
   }
-  const auto named = [&](const absl::Status& status) {  // Errors name the file as its owner does.
-    return absl::Status(status.code(),
-                        absl::StrReplaceAll(status.message(), {{read.ModelFile(), path}}));
+  const auto named = [&](const absl::Status& status) {
+    return sealed ? sealed->Named(status) : status;
   };
-  const auto trial = Try(read, parts, file_bytes, lease);
+  const auto trial = Try(read, files.config, parts, file_bytes, lease);
   if (!trial.ok()) return named(trial.status());
   PlanChoice plan;
   if (parts.plan) parts.aside([&] { plan = parts.plan(read, files.config, *trial); });
-  auto loaded = parts.load(read.ModelFile(), files.config, plan.plan);
+  auto loaded = parts.load(read, files.config, plan.plan);
   if (!loaded.ok() && !files.config.plan && plan.plan != kDefaultPlan) {
-    plan.why =
-        absl::StrCat("'", Name(plan.plan), "' would be faster, but ", loaded.status().message());
+    plan.why = absl::StrCat("'", Name(plan.plan), "' would be faster, but ",
+                            named(loaded.status()).message());
     plan.plan = kDefaultPlan;
-    loaded = parts.load(read.ModelFile(), files.config, plan.plan);
+    loaded = parts.load(read, files.config, plan.plan);
   }
   if (!loaded.ok()) return named(loaded.status());
   std::unique_ptr<Model> model = *std::move(loaded);
@@ -134,9 +160,10 @@ absl::StatusOr<std::unique_ptr<Servable>> Arrive(const VersionFolder& folder,
   model->Settle();
   TORCHD_RETURN_IF_ERROR(In("compared with its trial run", Compare(*trial, parts, *model)));
   sealed.reset();
-  TORCHD_RETURN_IF_ERROR(KeepWhatStays(*trial, file_bytes, lease));
-  std::vector<std::string> notes = OutputNotes(files.config, model->signature());
-  if (!lane->options.note.empty()) notes.push_back(lane->options.note);
+  // Where it had to serve, the trial has counted it.
+  const bool uncounted = model->plan() == Plan::kPackage && !files.config.plan;
+  TORCHD_RETURN_IF_ERROR(KeepWhatStays(*trial, file_bytes, uncounted ? package_bytes : 0, lease));
+  std::vector<std::string> notes = NotesOf(files.config, *model, *lane);
   for (const std::string& note : notes) {
     Log(Severity::kWarning, "model note",
         {{"model", folder.name}, {"version", absl::StrCat(folder.version)}, {"note", note}});

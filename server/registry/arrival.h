@@ -34,15 +34,22 @@ struct Trial {
 struct ArrivalParts {
   // Called first on each loading thread.
   std::function<void()> prepare_thread = [] {};
-  // Loads and runs the version once where a crash costs nothing. Empty: no trial.
+  // Loads and runs the version once where a crash costs nothing; by its package, too, where the
+  // folder has one beside model.pt. Empty: no trial.
   std::function<absl::StatusOr<Trial>(const VersionFolder& folder)> trial;
   // Runs what may take long and needs no loading thread's place: the trial.
   std::function<void(const std::function<void()>& wait)> aside =
       [](const std::function<void()>& wait) { wait(); };
   // By which plan it is served. Empty: by the default one.
   std::function<PlanChoice(const VersionFolder& folder, const ModelConfig&, const Trial&)> plan;
-  // Makes a model of a file.
-  std::function<absl::StatusOr<std::unique_ptr<Model>>(const std::string& path,
+  // What `plan` put off (PlanChoice::searching), on a thread of its own. CANCELLED where it is
+  // wanted no more. Empty: nothing is put off.
+  std::function<absl::StatusOr<PlanChoice>(const VersionFolder& folder, const ModelConfig&,
+                                           const PlanChoice& begun,
+                                           const std::function<bool()>& wanted)>
+      search;
+  // Makes a model of a version's files.
+  std::function<absl::StatusOr<std::unique_ptr<Model>>(const VersionFolder& folder,
                                                        const ModelConfig& config, Plan plan)>
       load;
   // Runs the model where it will serve, until its first requests are as fast as later ones, and
@@ -57,5 +64,8 @@ struct ArrivalParts {
 absl::StatusOr<std::unique_ptr<Servable>> Arrive(const VersionFolder& folder,
                                                  const ArrivalParts& parts, MemoryBudget& memory,
                                                  ServerMetrics& metrics);
+
+// What its owner should know of a version that was loaded and warmed up.
+std::vector<std::string> NotesOf(const ModelConfig& config, const Model& model, const Lane& lane);
 
 }  // namespace torchd

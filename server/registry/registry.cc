@@ -1,6 +1,7 @@
 #include "server/registry/registry.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "absl/strings/str_cat.h"
 #include "server/base/log.h"
@@ -36,6 +37,8 @@ Registry::Registry(Parts parts)
     : parts_(WithTrialsAside(std::move(parts))),
       memory_(parts_.memory_bytes_max),
       reaper_(std::make_unique<Reaper>()),
+      improver_(std::make_unique<ThreadPool>(
+          "plan", ThreadPool::Limits{1, std::numeric_limits<int>::max()})),
       loaders_(Loaders::Limits{parts_.load_threads}) {}
 
 Registry::Parts Registry::WithTrialsAside(Parts parts) {
@@ -49,6 +52,7 @@ void Registry::Stop() {
     stopping_ = true;
   }
   loaders_.Stop();
+  improver_.reset();
   Models models;
   {
     absl::MutexLock lock(&mutex_);
@@ -142,6 +146,7 @@ void Registry::Finish(const Task& task, absl::StatusOr<std::unique_ptr<Servable>
   parts_.metrics->CountLoad(name, made.status().code());
   ModelHandle old;  // Let go without the mutex, as is what was current.
   ModelHandle was_current;
+  ModelHandle serving;
   {
     absl::MutexLock lock(&mutex_);
     Entry& entry = models_.at(name);  // Loading kept it.
@@ -153,6 +158,8 @@ void Registry::Finish(const Task& task, absl::StatusOr<std::unique_ptr<Servable>
         OnGone(name, number);
       }));
       if (old != nullptr) ++version.draining;
+      serving = version.servable;
+      version.plan = serving->plan;
       facts.serving = task.fingerprint;
       facts.failed = 0;
       version.failures = 0;
@@ -170,6 +177,8 @@ void Registry::Finish(const Task& task, absl::StatusOr<std::unique_ptr<Servable>
   }
   old.reset();
   was_current.reset();
+  ImproveLater(serving);
+  serving.reset();
   Advance(name);
 }
 

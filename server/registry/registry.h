@@ -21,6 +21,7 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "server/base/clock.h"
+#include "server/base/thread_pool.h"
 #include "server/metrics/server_metrics.h"
 #include "server/registry/arrival.h"
 #include "server/registry/lifecycle.h"
@@ -38,6 +39,7 @@ struct VersionStatus {
   VersionState state = VersionState::kUnknown;
   std::string reason;     // Why it does not serve, or not what is on disk.
   ModelHandle servable;   // Set while it serves.
+  PlanChoice plan;        // Likewise: by what is known now.
   Duration load_time{0};  // Of the copy that serves.
   bool wanted = false;    // By the policy, a label, and whoever decides; no odd name ever is.
   std::vector<std::string> labels;  // Those that lead to it now: "stable".
@@ -129,6 +131,7 @@ class Registry {
     VersionFolder folder;  // As last seen on disk.
     uint64_t reloads = 0;  // Part of the fingerprint in `facts`.
     ModelHandle servable;
+    PlanChoice plan;  // Of `servable`, or what a search found out since.
     std::string reason;
     int failures = 0;
     int draining = 0;  // Copies that no longer serve but still answer somebody.
@@ -186,6 +189,26 @@ class Registry {
   void Finish(const Task& task, absl::StatusOr<std::unique_ptr<Servable>> made, Duration load_time)
       ABSL_LOCKS_EXCLUDED(telling_mutex_, mutex_);
   void OnGone(const std::string& name, int64_t number) ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // A version that serves by the default plan until the others were tried: the search and what
+  // follows of it, on a thread of their own, for as long as that copy serves.
+  using Target = std::weak_ptr<const Servable>;
+  void ImproveLater(const ModelHandle& serving);
+  void Improve(const VersionFolder& folder, const Target& target)
+      ABSL_LOCKS_EXCLUDED(telling_mutex_, mutex_);
+  // Null: the plan that serves is the best. `report`: what was found out.
+  absl::StatusOr<std::unique_ptr<Servable>> FindBetter(const VersionFolder& folder,
+                                                       const Target& target,
+                                                       const std::function<bool()>& wanted,
+                                                       PlanChoice& report)
+      ABSL_LOCKS_EXCLUDED(mutex_);
+  Version* Serving(const VersionFolder& folder, const Target& target)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  bool StillServes(const VersionFolder& folder, const Target& target) ABSL_LOCKS_EXCLUDED(mutex_);
+  void Discard(std::unique_ptr<Servable> made);
+  void Swap(const VersionFolder& folder, const Target& target, std::unique_ptr<Servable> better,
+            PlanChoice report) ABSL_LOCKS_EXCLUDED(telling_mutex_, mutex_);
+
   News NewsOf(const std::string& name) const ABSL_LOCKS_EXCLUDED(mutex_);
   void Tell(const std::string& name) ABSL_LOCKS_EXCLUDED(telling_mutex_, mutex_);
 
@@ -197,6 +220,7 @@ class Registry {
   mutable absl::Mutex mutex_;
   Models models_ ABSL_GUARDED_BY(mutex_);
   std::unique_ptr<Reaper> reaper_;
+  std::unique_ptr<ThreadPool> improver_;
   Loaders loaders_;
 };
 

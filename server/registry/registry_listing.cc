@@ -64,6 +64,7 @@ VersionStatus Registry::StatusOf(const std::string& name, const Entry& entry,
   status.version = number;
   status.state = StateOf(version);
   status.servable = version.servable;
+  if (version.servable != nullptr) status.plan = version.plan;
   status.load_time = version.load_time;
   status.wanted = wanted.count(number) > 0 && IsName(name);
   status.notes = entry.about.notes;

@@ -64,11 +64,12 @@ void ToWire(const Lane& lane, const ModelConfig& config, v1::Scheduling& wire) {
   for (const CostTable::Cost& cost : lane.costs.Costs()) ToWire(cost, *wire.add_costs());
 }
 
-void ToWire(const Servable& servable, v1::PlanReport& wire) {
-  wire.set_plan(Name(servable.model->plan()));
-  wire.set_why(servable.plan.why);
-  wire.set_fallbacks(servable.model->fallbacks());
-  for (const PlanCandidate& candidate : servable.plan.candidates) {
+void ToWire(const Model& model, const PlanChoice& choice, v1::PlanReport& wire) {
+  wire.set_plan(Name(model.plan()));
+  wire.set_why(choice.why);
+  wire.set_fallbacks(model.fallbacks());
+  wire.set_searching(choice.searching);
+  for (const PlanCandidate& candidate : choice.candidates) {
     v1::PlanCandidate& added = *wire.add_candidates();
     added.set_plan(Name(candidate.plan));
     added.set_state(Name(candidate.state));
@@ -100,7 +101,7 @@ void ToWire(const VersionStatus& status, int rows_waiting, v1::ModelVersion& wir
   for (const std::string& note : servable.notes) wire.add_notes(note);
   ToWire(*servable.lane, servable.config, *wire.mutable_scheduling());
   wire.mutable_scheduling()->set_rows_waiting(rows_waiting);
-  ToWire(servable, *wire.mutable_plan());
+  ToWire(*servable.model, status.plan, *wire.mutable_plan());
 }
 
 }  // namespace torchd

@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
@@ -28,6 +29,7 @@ constexpr std::chrono::hours kTimeMax{24};
 constexpr int64_t kBytesMax = int64_t{1} << 46;
 constexpr int kFilesMin = 16;
 constexpr int kFilesMax = 1 << 20;
+constexpr std::chrono::milliseconds kWantedEvery{100};
 
 absl::Status CheckLimits(const TrialLimits& limits) {
   const auto within = [](int64_t value, int64_t least, int64_t most) {
@@ -81,11 +83,19 @@ class Conversation {
   }
 
   // `until`: for the nursery's first report; from then on it has `run_max`.
-  End Wait(Instant until, Duration run_max) {
+  End Wait(Instant until, Duration run_max, const std::function<bool()>& wanted) {
     bool accepted = false;
     while (true) {
+      if (wanted && !cancelled_ && !wanted()) {
+        cancelled_ = true;
+        EndTrial();
+      }
+      const Instant now = clock_.Now();
+      const bool asks = wanted && !cancelled_;
+      const Instant wake = asks ? std::min(until, now + kWantedEvery) : until;
       std::array<pollfd, 2> polled = {{{control_.get(), POLLIN, 0}, {answer_.get(), POLLIN, 0}}};
-      const int ready = poll(polled.data(), polled.size(), PollTimeout(until, clock_.Now()));
+      const int ready = poll(polled.data(), polled.size(), PollTimeout(wake, now));
+      if (ready == 0 && clock_.Now() < until) continue;
       if (ready == 0) return accepted ? End::kNurseryHung : End::kNotAccepted;
       if (ready < 0) continue;  // EINTR.
       if (polled[1].revents != 0) ReadSome();
@@ -105,6 +115,7 @@ class Conversation {
   }
 
   const TrialReport& report() const { return report_; }
+  bool cancelled() const { return cancelled_; }
   std::string TakeAnswer() { return std::move(bytes_); }
 
  private:
@@ -122,9 +133,12 @@ class Conversation {
     if (bytes_.size() <= bytes_max_) return true;
     too_long_ = true;
     answer_.Reset();
-    shutdown(control_.get(), SHUT_WR);  // The nursery kills the trial and reports its end.
+    EndTrial();
     return false;
   }
+
+  // The nursery kills the trial and reports its end.
+  void EndTrial() const { shutdown(control_.get(), SHUT_WR); }
 
   const size_t bytes_max_;
   const SteadyClock clock_;
@@ -132,6 +146,7 @@ class Conversation {
   FileDescriptor answer_;  // Invalid once it has ended.
   std::string bytes_;
   bool too_long_ = false;
+  bool cancelled_ = false;
   TrialReport report_;
 };
 
@@ -158,7 +173,8 @@ void Trials::Leave() {
   --running_;
 }
 
-absl::StatusOr<TrialAnswer> Trials::Run(absl::string_view request, const TrialLimits& limits) {
+absl::StatusOr<TrialAnswer> Trials::Run(absl::string_view request, const TrialLimits& limits,
+                                        const std::function<bool()>& wanted) {
   if (request.size() > kTrialRequestBytesMax) {
     return absl::InvalidArgumentError(absl::StrCat("a trial's request of ", request.size(),
                                                    " bytes, at most ", kTrialRequestBytesMax));
@@ -169,11 +185,12 @@ absl::StatusOr<TrialAnswer> Trials::Run(absl::string_view request, const TrialLi
         absl::StrCat("already ", options_.side_by_side_max, " trials side by side"));
   }
   const auto leave = absl::MakeCleanup([this] { Leave(); });
-  return RunAdmitted(request, limits);
+  return RunAdmitted(request, limits, wanted);
 }
 
 absl::StatusOr<TrialAnswer> Trials::RunAdmitted(absl::string_view request,
-                                                const TrialLimits& limits) {
+                                                const TrialLimits& limits,
+                                                const std::function<bool()>& wanted) {
   constexpr int kAttempts = 2;  // The first may find a nursery that has just died.
   for (int attempt = 0; attempt < kAttempts; ++attempt) {
     TORCHD_ASSIGN_OR_RETURN(const NurseryKeeper::Connection nursery,
@@ -182,11 +199,14 @@ absl::StatusOr<TrialAnswer> Trials::RunAdmitted(absl::string_view request,
     Conversation conversation(options_.answer_bytes_max);
     const absl::Status opened = conversation.Open(nursery.socket.get(), request, limits, until);
     if (!opened.ok() && !absl::IsUnavailable(opened)) return opened;
-    const auto end = opened.ok()
-                         ? conversation.Wait(until, limits.time_max + options_.report_wait_max)
-                         : Conversation::End::kNotAccepted;
+    const auto end =
+        opened.ok() ? conversation.Wait(until, limits.time_max + options_.report_wait_max, wanted)
+                    : Conversation::End::kNotAccepted;
     switch (end) {
       case Conversation::End::kReported:
+        if (conversation.cancelled()) {
+          return absl::CancelledError("nobody wants the trial's answer any more");
+        }
         return JudgeTrial(conversation.report(), conversation.TakeAnswer(), limits);
       case Conversation::End::kAnswerTooLong:
         return absl::ResourceExhaustedError(absl::StrCat("the trial's answer is longer than ",

@@ -16,6 +16,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -50,9 +51,11 @@ class Trials {
   // - RESOURCE_EXHAUSTED: answer too long, too many trials, no processes or descriptors left.
   // - INTERNAL: it crashed, exited or wrote no proper answer.
   // - UNAVAILABLE: the nursery died under it (the next trial starts another) or does not start.
+  // - CANCELLED: `wanted`, which is asked ten times a second, said no; empty: always wanted.
   // When it returns, no process of the trial is left; only where the nursery died or hung, the last
   // of them go a moment later.
-  absl::StatusOr<TrialAnswer> Run(absl::string_view request, const TrialLimits& limits)
+  absl::StatusOr<TrialAnswer> Run(absl::string_view request, const TrialLimits& limits,
+                                  const std::function<bool()>& wanted = {})
       ABSL_LOCKS_EXCLUDED(mutex_);
 
   // Ends the trials that run; later ones are UNAVAILABLE.
@@ -65,7 +68,8 @@ class Trials {
   explicit Trials(const Options& options);
   bool Admit() ABSL_LOCKS_EXCLUDED(mutex_);
   void Leave() ABSL_LOCKS_EXCLUDED(mutex_);
-  absl::StatusOr<TrialAnswer> RunAdmitted(absl::string_view request, const TrialLimits& limits);
+  absl::StatusOr<TrialAnswer> RunAdmitted(absl::string_view request, const TrialLimits& limits,
+                                          const std::function<bool()>& wanted);
 
   const Options options_;
   NurseryKeeper keeper_;

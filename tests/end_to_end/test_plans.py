@@ -35,7 +35,7 @@ def repository(tmp_path_factory):
     return made
 
 
-def _reports(daemon) -> dict:
+def reports(daemon) -> dict:
     shown = harness.run_torchctl("--address", daemon.grpc, "plan", "--json")
     return {one["name"]: one["plan"] for one in json.loads(shown.stdout)}
 
@@ -48,7 +48,7 @@ def test_plans_are_found_kept_shown_and_obeyed(repository, tmp_path):
         expected = _network()(torch.from_numpy(picture)[None])[0].numpy()
 
     with harness.serving(tmp_path, repository, *flags) as daemon:
-        first = _reports(daemon)
+        first = reports(daemon)
         states = {one["plan"]: one["state"] for one in first["auto"]["candidates"]}
         assert states == dict.fromkeys(["frozen", "onednn", "channels_last", "saved", "graph", "direct"],
                                        "timed"), first["auto"]
@@ -58,7 +58,7 @@ def test_plans_are_found_kept_shown_and_obeyed(repository, tmp_path):
         assert max(one["difference"] for one in first["auto"]["candidates"]) <= 1e-4
 
         assert first["pinned"] == {"plan": "onednn", "why": "the model's configuration says so",
-                                   "fallbacks": 0, "candidates": []}
+                                   "fallbacks": 0, "searching": False, "candidates": []}
         forbidden = {one["plan"] for one in first["without"]["candidates"]
                      if one["state"] == "forbidden"}
         assert forbidden == {"graph", "saved"}
@@ -76,7 +76,7 @@ def test_plans_are_found_kept_shown_and_obeyed(repository, tmp_path):
         assert 'torchd_plan_fallbacks_total{model="auto",version="1"} 0' in page
 
     with harness.serving(tmp_path, repository, *flags) as daemon:
-        again = _reports(daemon)
+        again = reports(daemon)
         assert again["auto"]["why"].endswith("in an earlier search")
         assert again["auto"]["plan"] == first["auto"]["plan"]
         assert "plan chosen" not in daemon.log()
@@ -84,5 +84,5 @@ def test_plans_are_found_kept_shown_and_obeyed(repository, tmp_path):
 
 def test_without_a_search_models_run_frozen(repository, tmp_path):
     with harness.serving(tmp_path, repository, "--plan-seconds-max", 0) as daemon:
-        report = _reports(daemon)["auto"]
+        report = reports(daemon)["auto"]
         assert (report["plan"], report["candidates"]) == ("frozen", [])

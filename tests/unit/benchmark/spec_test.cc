@@ -157,6 +157,10 @@ TEST_F(SpecTest, OnlyPlansThatTheModelMayHaveAreLoaded) {
   EXPECT_THAT(Wrong(PlanToLoad({.plan = "fast\n"}, cat).status()),
               StartsWith("plan: got 'fast\\n', expected saved, frozen, "));
   EXPECT_THAT(Wrong(PlanToLoad({.plan = "package"}, cat).status()), HasSubstr("is TorchScript"));
+  Servable both = Make(EchoSignature(3), config);
+  both.folder.model_file = "model.pt";
+  both.folder.package_file = "model.pt2";
+  EXPECT_EQ(*PlanToLoad({.plan = "package"}, both), Plan::kPackage);
   const absl::Status forbidden = PlanToLoad({.plan = "graph"}, cat).status();
   EXPECT_EQ(forbidden.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(std::string(forbidden.message()), HasSubstr("'graph' is forbidden"));

@@ -56,8 +56,8 @@ class ClassifierTest : public ::testing::Test {
 
   Registry::Parts RegistryParts() {
     Registry::Parts parts;
-    parts.arrival.load = [this](const std::string& path, const ModelConfig& config, Plan) {
-      return Load(path, config);
+    parts.arrival.load = [this](const VersionFolder& folder, const ModelConfig& config, Plan) {
+      return Load(folder.ModelFile(), config);
     };
     parts.arrival.warm_up = [](Model& model, const ModelConfig&) {
       LaneOptions lane;

@@ -31,7 +31,8 @@ const Strings& Keys() {
       "state_file",        "settle_ms",           "poll_ms",           "load_threads",
       "trial_seconds_max", "trial_memory_mb_max", "plan_seconds_max",  "plan_cache",
       "memory_mb_max",     "stuck_seconds",       "message_bytes_max", "image_megapixels_max",
-      "warmup_runs",       "benchmarks_max",      "drain_delay_ms",    "drain_limit_ms"};
+      "warmup_runs",       "benchmarks_max",      "drain_delay_ms",    "drain_limit_ms",
+      "plan_default"};
   return keys;
 }
 
@@ -105,6 +106,7 @@ TEST_F(ServerConfigTest, EverySettingIsFlagVariableAndKey) {
     if (key == "log_level") value = "error";
     if (key == "log_format") value = "json";
     if (key == "model_control") value = "watch";
+    if (key == "plan_default") value = "fast_start";
     if (key == "poll_ms" || key == "trial_memory_mb_max") value = "700";
     const std::string by_flag = PrintConfig(Good({FlagOf(key), value}));
     EXPECT_NE(by_flag, PrintConfig(ServerConfig{})) << key;

@@ -32,18 +32,25 @@ class PlanSearchTest : public ::testing::Test {
   }
 
   PlanChoice Choose(Duration run = milliseconds(10)) {
-    PlanSearch search(
-        budget_, PlanCache(repository_.Path("cache"), machine_),
-        [this](const VersionFolder&, const std::vector<Plan>& plans, milliseconds limit) {
-          return Try(plans, limit);
-        },
+    return Search().Choose(folder_, config_, run);
+  }
+
+  absl::StatusOr<PlanChoice> SearchNow(const std::string& key) {
+    return Search().SearchNow(folder_, config_, key, [this] { return wanted_; });
+  }
+
+  PlanSearch Search() {
+    return PlanSearch(
+        {budget_, fast_start_}, PlanCache(repository_.Path("cache"), machine_),
+        [this](const VersionFolder&, const std::vector<Plan>& plans, milliseconds limit,
+               const PlanSearch::Wanted&) { return Try(plans, limit); },
         clock_);
-    return search.Choose(folder_, config_, run);
   }
 
   absl::StatusOr<std::vector<PlanCandidate>> Try(const std::vector<Plan>& plans,
                                                  milliseconds limit) {
     limits_.push_back(limit);
+    if (died_) return absl::UnavailableError("the helper process died");
     std::vector<PlanCandidate> candidates = {Timed(kDefaultPlan, 1)};
     for (const Plan plan : plans) {
       tried_.push_back(Name(plan));
@@ -75,13 +82,14 @@ class PlanSearchTest : public ::testing::Test {
   VersionFolder folder_;
   ModelConfig config_;
   milliseconds budget_ = seconds(20);
+  bool fast_start_ = false;
+  bool wanted_ = true;
+  bool died_ = false;
   milliseconds takes_ = seconds(2);
   std::string machine_ = "threads 2, LibTorch 2.11.0, a CPU";
-  std::map<Plan, double> ratios_ = {{Plan::kGraph, 0.5},
-                                    {Plan::kDirect, 1.2},
-                                    {Plan::kOneDnn, 0.8},
-                                    {Plan::kChannelsLast, 0.9},
-                                    {Plan::kSaved, 1.3}};
+  std::map<Plan, double> ratios_ = {{Plan::kGraph, 0.5},  {Plan::kDirect, 1.2},
+                                    {Plan::kOneDnn, 0.8}, {Plan::kChannelsLast, 0.9},
+                                    {Plan::kSaved, 1.3},  {Plan::kPackage, 0.4}};
   std::vector<std::string> tried_;
   std::vector<milliseconds> limits_;
 };
@@ -185,6 +193,83 @@ TEST_F(PlanSearchTest, TheConfigurationDecides) {
   config_.plans_forbidden = {Plan::kGraph, Plan::kOneDnn};  // Known well enough.
   EXPECT_EQ(Choose().plan, Plan::kChannelsLast);
   EXPECT_THAT(tried_, IsEmpty());
+}
+
+TEST_F(PlanSearchTest, APackageBesideTheModelIsOneMore) {
+  repository_.Write("cat/1/model.pt2", "code");
+  folder_.package_file = repository_.Path("cat/1/model.pt2");
+  EXPECT_EQ(Choose().plan, Plan::kPackage);
+  EXPECT_THAT(tried_,
+              ElementsAre("direct", "onednn", "channels_last", "saved", "package", "graph"));
+  tried_.clear();
+  EXPECT_EQ(Choose().why, "the fastest of 7 timed, in an earlier search");
+  EXPECT_THAT(tried_, IsEmpty());
+  repository_.Write("cat/1/model.pt2", "other code");
+  EXPECT_EQ(Choose().why, "the fastest of 7 timed");
+  EXPECT_EQ(tried_.size(), 6u);
+  tried_.clear();
+  folder_.package_file.clear();  // Known with it, not without.
+  EXPECT_EQ(Choose().plan, Plan::kGraph);
+  EXPECT_EQ(tried_.size(), 5u);
+}
+
+TEST_F(PlanSearchTest, APackageMayBeForbiddenOrPinned) {
+  repository_.Write("cat/1/model.pt2", "code");
+  folder_.package_file = repository_.Path("cat/1/model.pt2");
+  config_.plans_forbidden = {Plan::kPackage};
+  EXPECT_EQ(Choose().plan, Plan::kGraph);
+  EXPECT_THAT(tried_, ElementsAre("direct", "onednn", "channels_last", "saved", "graph"));
+  config_.plan = Plan::kPackage;
+  EXPECT_EQ(Choose().plan, Plan::kPackage);
+}
+
+TEST_F(PlanSearchTest, AFastStartPutsTheSearchOff) {
+  config_.fast_start = true;
+  const PlanChoice first = Choose();
+  EXPECT_EQ(first.plan, kDefaultPlan);
+  EXPECT_TRUE(first.searching);
+  EXPECT_THAT(tried_, IsEmpty());
+  const auto found = SearchNow(first.key);
+  ASSERT_TRUE(found.ok()) << found.status();
+  EXPECT_EQ(found->plan, Plan::kGraph);
+  EXPECT_FALSE(found->searching);
+  const PlanChoice again = Choose();  // It is known by now.
+  EXPECT_EQ(again.plan, Plan::kGraph);
+  EXPECT_FALSE(again.searching);
+}
+
+TEST_F(PlanSearchTest, TheServerDecidesWhereTheModelDoesNotSay) {
+  fast_start_ = true;
+  EXPECT_TRUE(Choose().searching);
+  config_.fast_start = false;
+  EXPECT_EQ(Choose().plan, Plan::kGraph);
+  config_.plan = Plan::kSaved;
+  EXPECT_FALSE(Choose().searching);
+}
+
+TEST_F(PlanSearchTest, OnlyTheBytesThatServeAreTriedLater) {
+  config_.fast_start = true;
+  const PlanChoice first = Choose();
+  repository_.Write("cat/1/model.pt", "other");
+  EXPECT_EQ(SearchNow(first.key).status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(tried_, IsEmpty());
+}
+
+TEST_F(PlanSearchTest, WhatNobodyWantsAnyMoreIsDroppedAndNotKept) {
+  config_.fast_start = true;
+  const std::string key = Choose().key;
+  wanted_ = false;
+  EXPECT_EQ(SearchNow(key).status().code(), absl::StatusCode::kCancelled);
+  EXPECT_THAT(tried_, IsEmpty());
+  EXPECT_TRUE(Choose().searching);
+}
+
+// A daemon that was stopped during a search kept that every plan had failed.
+TEST_F(PlanSearchTest, WhatEndedWithTheHelperProcessIsTriedAtTheNextLoad) {
+  died_ = true;
+  EXPECT_EQ(Choose().plan, kDefaultPlan);
+  died_ = false;
+  EXPECT_EQ(Choose().plan, Plan::kGraph);
 }
 
 TEST_F(PlanSearchTest, WhatIsNotWorthASearchIsNotSearched) {

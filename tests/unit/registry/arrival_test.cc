@@ -1,5 +1,6 @@
 #include "server/registry/arrival.h"
 
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
@@ -24,7 +25,7 @@ class ArrivalTest : public ::testing::Test {
  protected:
   ArrivalTest() {
     repository_.Write("cat/1/model.pt", std::string(kFileBytes, 'x'));
-    parts_.load = [this](const std::string&, const ModelConfig&, Plan) {
+    parts_.load = [this](const VersionFolder&, const ModelConfig&, Plan) {
       while_loading_ = budget_.reserved();
       return absl::StatusOr<std::unique_ptr<Model>>(std::make_unique<FakeModel>());
     };
@@ -119,7 +120,7 @@ class ArrivalPlanTest : public ArrivalTest {
       choice.why = "the fastest";
       return choice;
     };
-    parts_.load = [this](const std::string&, const ModelConfig&,
+    parts_.load = [this](const VersionFolder&, const ModelConfig&,
                          Plan plan) -> absl::StatusOr<std::unique_ptr<Model>> {
       loaded_.push_back(Name(plan));
       if (plan == fails_) return absl::InternalError("no such luck");
@@ -150,6 +151,43 @@ TEST_F(ArrivalPlanTest, AChosenPlanThatDoesNotLoadGivesWayToTheDefault) {
   EXPECT_THAT(loaded_, ElementsAre("graph", "frozen"));
   EXPECT_EQ((*made)->plan.plan, kDefaultPlan);
   EXPECT_EQ((*made)->plan.why, "'graph' would be faster, but no such luck");
+}
+
+TEST_F(ArrivalPlanTest, APackageIsAPlanOnlyWhereThereIsOne) {
+  repository_.Write("cat/model.yaml", "plan: package\n");
+  EXPECT_EQ(Made().status().message(),
+            "plan is package, but there is no " + repository_.Path("cat/1/model.pt2"));
+  EXPECT_THAT(loaded_, IsEmpty());
+  repository_.Write("cat/1/model.pt2", "code");
+  EXPECT_TRUE(Made().ok());
+  EXPECT_THAT(loaded_, ElementsAre("package"));
+  std::filesystem::remove(repository_.Path("cat/1/model.pt"));
+  repository_.Write("cat/model.yaml", "plans_forbidden: [package]\n");
+  EXPECT_EQ(Made().status().message(), "plans_forbidden has package, and there is only " +
+                                           repository_.Path("cat/1/model.pt2"));
+}
+
+// What a version's trial runs is what it has to be served by.
+TEST_F(ArrivalPlanTest, OnlyAPackageThatMayServeIsReadAndCounted) {
+  repository_.Write("cat/1/model.pt2", std::string(kFileBytes, 'y'));
+  std::string tried;
+  parts_.trial = [&](const VersionFolder& folder) {
+    tried = folder.package_file.empty() ? "without" : ReadFile(folder.package_file);
+    return absl::StatusOr<Trial>(Trial{{}, 1500, 1800});
+  };
+  const auto leased = [&](const std::string& yaml) {
+    repository_.Write("cat/model.yaml", yaml);
+    while_loading_ = 0;
+    const auto made = Made();
+    EXPECT_TRUE(made.ok()) << made.status();
+    return (*made)->memory.bytes();
+  };
+  EXPECT_EQ(leased(""), 1500);  // Another plan serves.
+  EXPECT_EQ(tried, "without");
+  EXPECT_EQ(leased("plan: package\n"), 1500);  // Its trial had both.
+  EXPECT_EQ(tried, std::string(kFileBytes, 'y'));
+  EXPECT_EQ(leased("plans_forbidden: [package]\n"), 1500);
+  EXPECT_EQ(tried, "without");
 }
 
 TEST_F(ArrivalPlanTest, AConfiguredPlanThatDoesNotLoadIsAnError) {

@@ -6,6 +6,7 @@
 #include <array>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <thread>
@@ -114,8 +115,12 @@ class RegistryFixture : public ::testing::Test {
     Registry::Parts parts;
     parts.arrival.prepare_thread = [this] { ++prepared_; };
     parts.arrival.trial = trial_;
-    parts.arrival.load = [this](const std::string& path, const ModelConfig&, Plan) {
-      return Load(path);
+    parts.arrival.plan = plan_;
+    parts.arrival.search = search_;
+    parts.arrival.load = [this](const VersionFolder& folder, const ModelConfig&,
+                                Plan plan) -> absl::StatusOr<std::unique_ptr<Model>> {
+      if (plan == refused_) return absl::InternalError("it does not run so");
+      return Load(folder.ModelFile());
     };
     parts.arrival.warm_up = [](Model& model,
                                const ModelConfig&) -> absl::StatusOr<std::unique_ptr<Lane>> {
@@ -172,6 +177,9 @@ class RegistryFixture : public ::testing::Test {
   ServerMetrics metrics_{{"0", "0"}};
   std::function<void(const std::string& contents)> on_load_;  // On the loading thread.
   std::function<absl::StatusOr<Trial>(const VersionFolder&)> trial_;
+  decltype(ArrivalParts::plan) plan_;
+  std::optional<Plan> refused_;  // Does not load.
+  decltype(ArrivalParts::search) search_;
   int load_threads_ = 2;
   int64_t memory_bytes_max_ = 0;
   bool on_demand_ = false;

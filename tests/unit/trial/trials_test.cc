@@ -120,6 +120,18 @@ TEST_F(TrialsTest, TimeIsLimitedWhateverTheTrialDoes) {
   ExpectUnharmed();
 }
 
+TEST_F(TrialsTest, ATrialThatNobodyWantsAnyMoreIsEnded) {
+  Start();
+  for (const char* behaviour : {"loop", "sleep", "hang", "stop"}) {
+    int asked = 0;
+    const auto answer = trials_->Run(behaviour, {}, [&] { return ++asked < 3; });
+    EXPECT_EQ(answer.status().code(), absl::StatusCode::kCancelled) << behaviour;
+    EXPECT_EQ(asked, 3);
+  }
+  EXPECT_EQ(trials_->Run("ok", {}, [] { return true; })->payload, "fine");
+  ExpectUnharmed();
+}
+
 TEST_F(TrialsTest, WhatIsNoAnswerIsAnError) {
   EXPECT_EQ(Error("garbage").message(), "the trial wrote something that is no answer");
   EXPECT_EQ(Error("truncated").message(), "the trial's answer is cut: 10 of 100 bytes");
