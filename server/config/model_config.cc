@@ -224,6 +224,9 @@ constexpr std::array kPlansByName = {
     std::pair<absl::string_view, Plan>{"channels_last", Plan::kChannelsLast},
     std::pair<absl::string_view, Plan>{"graph", Plan::kGraph},
     std::pair<absl::string_view, Plan>{"direct", Plan::kDirect},
+    std::pair<absl::string_view, Plan>{"bf16", Plan::kBf16},
+    std::pair<absl::string_view, Plan>{"fp16", Plan::kFp16},
+    std::pair<absl::string_view, Plan>{"int8", Plan::kInt8},
     std::pair<absl::string_view, Plan>{"package", Plan::kPackage},
 };
 
@@ -246,6 +249,12 @@ absl::Status ReadForbidden(const YamlPlace& place, std::set<Plan>& forbidden) {
     forbidden.insert(plan);
   }
   return absl::OkStatus();
+}
+
+absl::Status ReadDifference(const YamlPlace& place, double& target) {
+  const bool read = IsScalar(place.node) && absl::SimpleAtod(place.node.text, &target);
+  return read && target > 0 && target <= 1 ? absl::OkStatus()
+                                           : Wrong(place, "a number above 0, at most 1");
 }
 
 // --- Versions. ---
@@ -347,6 +356,10 @@ constexpr YamlField<ModelConfig> kModelFields[] = {
     {"plans_forbidden",
      [](const YamlPlace& place, ModelConfig& config) {
        return ReadForbidden(place, config.plans_forbidden);
+     }},
+    {"plan_difference_max",
+     [](const YamlPlace& place, ModelConfig& config) {
+       return ReadDifference(place, config.plan_difference_max);
      }},
     {"versions",
      [](const YamlPlace& place, ModelConfig& config) { return ReadVersions(place, config); }},

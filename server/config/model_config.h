@@ -84,6 +84,9 @@ struct ModelConfig {
   // Where it is searched: whether the default plan serves meanwhile. Unset: the server decides.
   std::optional<bool> fast_start;
   std::set<Plan> plans_forbidden;  // Never kDefaultPlan.
+  // How far a plan's answers may be from the saved model's; then those are tried, too, that compute
+  // with fewer bits. 0: not said.
+  double plan_difference_max = 0;
   // What clients call the outputs, in the model's order; "" for one without a name. Empty: not
   // said. Only config.pbtxt says it.
   std::vector<std::string> output_names;

@@ -11,7 +11,8 @@ namespace {
 using State = PlanCandidate::State;
 
 constexpr Plan kPlans[] = {Plan::kSaved, Plan::kFrozen, Plan::kOneDnn, Plan::kChannelsLast,
-                           Plan::kGraph, Plan::kDirect, Plan::kPackage};
+                           Plan::kGraph, Plan::kDirect, Plan::kBf16,   Plan::kFp16,
+                           Plan::kInt8,  Plan::kPackage};
 constexpr State kStates[] = {State::kTimed, State::kForbidden, State::kWrong, State::kFailed,
                              State::kUntried};
 // Less is noise.
@@ -33,6 +34,12 @@ std::string Name(Plan plan) {
       return "graph";
     case Plan::kDirect:
       return "direct";
+    case Plan::kBf16:
+      return "bf16";
+    case Plan::kFp16:
+      return "fp16";
+    case Plan::kInt8:
+      return "int8";
     case Plan::kPackage:
       return "package";
   }

@@ -17,6 +17,9 @@ enum class Plan {
   kChannelsLast,  // Frozen, pictures and convolutions with their channels last.
   kGraph,         // Frozen, then compiled by oneDNN Graph for each shape.
   kDirect,        // Frozen, then run by oneDNN's primitives without LibTorch, for each shape.
+  kBf16,          // Frozen, in bfloat16. This one and the next two change answers: on demand only.
+  kFp16,          // Frozen, in float16.
+  kInt8,          // Frozen, linear layers in 8 bits.
   kPackage,       // What an AOTInductor package brings along.
 };
 inline constexpr Plan kDefaultPlan = Plan::kFrozen;

@@ -22,13 +22,17 @@ std::vector<std::vector<Plan>> GroupsOf(const VersionFolder& folder, const Model
   std::vector<std::vector<Plan>> groups = {
       {Plan::kDirect, Plan::kOneDnn, Plan::kChannelsLast, Plan::kSaved}};
   if (PackageMayServe(folder, config)) groups.push_back({Plan::kPackage});
+  if (config.plan_difference_max > 0) groups.push_back({Plan::kBf16, Plan::kFp16, Plan::kInt8});
   groups.push_back({Plan::kGraph});
   return groups;
 }
 
-// Of all the bytes that are tried; empty when they cannot be read.
+// Of all the bytes that are tried, and how good they must be; empty when they cannot be read.
 std::string KeyOf(const VersionFolder& folder, const ModelConfig& config) {
   std::string digest = DigestOf(folder.ModelFile());
+  if (!digest.empty() && config.plan_difference_max > 0) {
+    absl::StrAppend(&digest, "-within-", config.plan_difference_max);
+  }
   if (digest.empty() || !PackageMayServe(folder, config)) return digest;
   const std::string package = DigestOf(folder.package_file);
   return package.empty() ? package : absl::StrCat(digest, "-", package);

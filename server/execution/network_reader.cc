@@ -78,6 +78,8 @@ class Reader {
       case c10::prim::TupleUnpack:
         if (Unpack(node)) return;
         break;
+      case c10::aten::warn:
+        return;
       case c10::prim::RaiseException:
         TORCH_CHECK(false, "the model raises an exception");
       default:

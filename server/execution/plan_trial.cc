@@ -86,7 +86,7 @@ bool TakesPictures(const ModelSignature& signature) {
 
 // Warms the runner up, and puts it out if it does not answer as expected.
 void Compare(Runner& runner, const std::vector<std::vector<Tensor>>& rows,
-             const std::vector<std::vector<Tensor>>& expected) {
+             const std::vector<std::vector<Tensor>>& expected, double difference_max) {
   using State = PlanCandidate::State;
   for (size_t i = 0; i < rows.size(); ++i) {
     for (int run = 0; run < kWarmRuns; ++run) {
@@ -99,9 +99,9 @@ void Compare(Runner& runner, const std::vector<std::vector<Tensor>>& rows,
   if (runner.model->fallbacks() > 0) {
     return runner.Out(State::kFailed, "it fails where the saved model does not");
   }
-  if (runner.candidate.difference > kPlanTolerance) {
+  if (runner.candidate.difference > difference_max) {
     runner.Out(State::kWrong, absl::StrCat("its answers differ by ", runner.candidate.difference,
-                                           ", at most ", kPlanTolerance));
+                                           ", at most ", difference_max));
   }
 }
 
@@ -159,7 +159,7 @@ absl::StatusOr<std::vector<PlanCandidate>> TryPlans(const std::string& path,
       continue;
     }
     runner.model = *std::move(made);
-    Compare(runner, rows, expected);
+    Compare(runner, rows, expected, std::max(kPlanTolerance, config.plan_difference_max));
   }
   if (runners[0].model == nullptr) return absl::InternalError(runners[0].candidate.reason);
   TORCHD_RETURN_IF_ERROR(Time(runners, rows[1]));

@@ -12,6 +12,7 @@
 namespace torchd {
 
 // Of the answers of a plan from the saved model's: absolutely for numbers below 1, else relative.
+// Unless the configuration allows more.
 inline constexpr double kPlanTolerance = 1e-4;
 
 // Of a TorchScript file: the default plan first, then each of `plans`, timed, wrong or failed. An

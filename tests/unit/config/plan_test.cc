@@ -22,8 +22,9 @@ PlanCandidate Timed(Plan plan, double ratio) {
 }
 
 TEST(PlanTest, NamesComeBack) {
-  for (const Plan plan : {Plan::kSaved, Plan::kFrozen, Plan::kOneDnn, Plan::kChannelsLast,
-                          Plan::kGraph, Plan::kDirect, Plan::kPackage}) {
+  for (const Plan plan :
+       {Plan::kSaved, Plan::kFrozen, Plan::kOneDnn, Plan::kChannelsLast, Plan::kGraph,
+        Plan::kDirect, Plan::kBf16, Plan::kFp16, Plan::kInt8, Plan::kPackage}) {
     EXPECT_EQ(PlanByName(Name(plan)), plan);
   }
   EXPECT_EQ(PlanByName("warp"), std::nullopt);
@@ -63,6 +64,16 @@ TEST(PlanConfigTest, PlanAndForbiddenOnesAreRead) {
   EXPECT_THAT(ParseModelConfig("plans_forbidden: [package]\n")->plans_forbidden,
               ElementsAre(Plan::kPackage));
   EXPECT_EQ(ParseModelConfig("")->plan, std::nullopt);
+}
+
+TEST(PlanConfigTest, FewerBitsAreAllowedByHowFarAnswersMayBe) {
+  EXPECT_EQ(ParseModelConfig("")->plan_difference_max, 0);
+  EXPECT_EQ(ParseModelConfig("plan_difference_max: 0.05\n")->plan_difference_max, 0.05);
+  EXPECT_EQ(ParseModelConfig("plan: int8\n")->plan, Plan::kInt8);
+  for (const char* const wrong : {"0", "1.5", "-1", "nan", "much", "[0.1]", "\"\""}) {
+    const auto config = ParseModelConfig(std::string("plan_difference_max: ") + wrong + "\n");
+    EXPECT_THAT(std::string(config.status().message()), HasSubstr("above 0, at most 1")) << wrong;
+  }
 }
 
 TEST(PlanConfigTest, MistakesAreNamed) {

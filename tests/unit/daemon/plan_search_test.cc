@@ -20,6 +20,7 @@ using std::chrono::seconds;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::SizeIs;
 using State = PlanCandidate::State;
 
 class PlanSearchTest : public ::testing::Test {
@@ -211,6 +212,24 @@ TEST_F(PlanSearchTest, APackageBesideTheModelIsOneMore) {
   folder_.package_file.clear();  // Known with it, not without.
   EXPECT_EQ(Choose().plan, Plan::kGraph);
   EXPECT_EQ(tried_.size(), 5u);
+}
+
+TEST_F(PlanSearchTest, FewerBitsAreTriedWhereTheOwnerAllowsADifference) {
+  ratios_[Plan::kBf16] = 0.7;
+  ratios_[Plan::kFp16] = 2;
+  ratios_[Plan::kInt8] = 0.3;
+  EXPECT_EQ(Choose().plan, Plan::kGraph);
+  config_.plan_difference_max = 0.05;
+  tried_.clear();
+  EXPECT_EQ(Choose().plan, Plan::kInt8);
+  EXPECT_THAT(tried_, ElementsAre("direct", "onednn", "channels_last", "saved", "bf16", "fp16",
+                                  "int8", "graph"));
+  config_.plan_difference_max = 0.5;  // What was too far then may do now.
+  tried_.clear();
+  EXPECT_EQ(Choose().why, "the fastest of 9 timed");
+  EXPECT_THAT(tried_, SizeIs(8));
+  config_.plan_difference_max = 0;
+  EXPECT_EQ(Choose().plan, Plan::kGraph);
 }
 
 TEST_F(PlanSearchTest, APackageMayBeForbiddenOrPinned) {

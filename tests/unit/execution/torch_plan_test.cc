@@ -149,6 +149,33 @@ TEST_F(TryPlansTest, EachIsTimedBesideTheDefault) {
   }
 }
 
+TEST_F(TryPlansTest, FewerBitsDifferAndAreTimedOnlyWithinWhatIsAllowed) {
+  const std::vector<Plan> shorter = {Plan::kBf16, Plan::kFp16, Plan::kInt8};
+  const std::string file = Save(MakeNetwork());
+  const auto strict = TryPlans(file, config_, shorter);
+  ASSERT_TRUE(strict.ok()) << strict.status();
+  config_.plan_difference_max = 0.3;
+  const auto allowed = TryPlans(file, config_, shorter);
+  ASSERT_TRUE(allowed.ok()) << allowed.status();
+  for (size_t i = 1; i <= shorter.size(); ++i) {
+    EXPECT_EQ((*strict)[i].state, State::kWrong) << Name(shorter[i - 1]) << (*strict)[i].reason;
+    EXPECT_EQ((*allowed)[i].state, State::kTimed) << Name(shorter[i - 1]) << (*allowed)[i].reason;
+    EXPECT_GT((*allowed)[i].difference, kPlanTolerance);
+    EXPECT_LT((*allowed)[i].difference, 0.3);
+  }
+}
+
+TEST_F(TryPlansTest, NothingToQuantize) {
+  torch::jit::Module module("Module");
+  module.define("def forward(self, x):\n    return x.flatten(1)\n");
+  module.eval();
+  config_.inputs = {{"x", "float32", {8}}};
+  const auto tried = TryPlans(Save(module), config_, {Plan::kInt8});
+  ASSERT_TRUE(tried.ok()) << tried.status();
+  EXPECT_EQ((*tried)[1].state, State::kFailed);
+  EXPECT_NE((*tried)[1].reason.find("no linear layers"), std::string::npos) << (*tried)[1].reason;
+}
+
 TEST_F(TryPlansTest, NoPicturesNoChannels) {
   torch::jit::Module linear("Linear");
   linear.register_parameter("scores", at::randn({4, 8}), false);
