@@ -21,6 +21,7 @@
 #include "server/execution/package_inputs.h"
 #include "server/execution/standard_error_tap.h"
 #include "server/execution/tensor_model.h"
+#include "server/execution/torch_runtime.h"
 
 namespace torchd {
 namespace {
@@ -88,6 +89,7 @@ class LoadedAotiModel final : public TensorModel {
   }
 
   std::vector<at::Tensor> RunPackage(std::vector<at::Tensor> inputs) {
+    const TeamEndsWithRun no_team_stays;  // Its code may say how many threads it wants.
     auto outputs =
         CatchPackage("the package", [&] { return runner_->boxed_run(std::move(inputs)); });
     TORCH_CHECK(outputs.ok(), std::string(outputs.status().message()));

@@ -101,6 +101,10 @@ TeamToCompileFor::~TeamToCompileFor() {
   omp_set_num_threads(1);
 }
 
+TeamEndsWithRun::~TeamEndsWithRun() {
+  if (t_of_loader) omp_pause_resource_all(kPauseSoft);
+}
+
 bool DevicePoisoned() { return g_device_poisoned; }
 
 std::string LibTorchVersion() { return TORCH_VERSION; }

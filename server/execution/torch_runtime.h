@@ -37,6 +37,17 @@ class TeamToCompileFor {
   const bool of_loader_;
 };
 
+// Around a run of code that was compiled for a number of threads and opens a team of that size on
+// whatever thread runs it: on a loader's, the team ends with the run. One that stayed, though idle,
+// would have every executor's barrier sleep for good.
+class TeamEndsWithRun {
+ public:
+  TeamEndsWithRun() = default;
+  ~TeamEndsWithRun();
+  TeamEndsWithRun(const TeamEndsWithRun&) = delete;
+  TeamEndsWithRun& operator=(const TeamEndsWithRun&) = delete;
+};
+
 // What LibTorch takes for the first model of a process, some MiB, it takes here: an archive read,
 // frozen and run. Who measures memory afterwards measures the model alone. Starts no thread.
 void RunFirstModel();
