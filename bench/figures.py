@@ -14,6 +14,7 @@ import sys
 import tempfile
 
 import ends_figure
+import honesty_figure
 import ladder_figure
 import lifecycle
 import mutants_figure
@@ -68,7 +69,7 @@ def slice_tax():
 
 
 FIGURES = {"slice_tax": slice_tax, **lifecycle.FIGURES, **ends_figure.FIGURES, **mutants_figure.FIGURES,
-           **scheduling_figure.FIGURES, **ladder_figure.FIGURES}
+           **scheduling_figure.FIGURES, **ladder_figure.FIGURES, **honesty_figure.FIGURES}
 
 
 def main():
