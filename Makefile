@@ -26,6 +26,7 @@ test:  ## Every test; ONLY="unit tidy" for some steps
 
 figures: build demo  ## The figures that issues name; ONLY=name for one
 	@scripts/venv.sh test
+	@scripts/venv.sh bench
 	@build/venv/bin/python bench/figures.py $(ONLY)
 
 test-deps: deps

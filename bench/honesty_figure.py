@@ -20,7 +20,7 @@ import time
 import yaml
 from lifecycle import modules
 
-PLANS = ("saved", "frozen", "onednn", "channels_last", "graph")
+PLANS = ("saved", "frozen", "onednn", "channels_last", "graph", "direct")
 STEADY, OTHER = "resnet18", "resnet50"
 WARM_CALLS, SKIPPED = 30, 3
 LOAD_SECONDS_MAX = 120

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Makes build/venv hold a set of requirements: `scripts/venv.sh build|export|test`.
+# Makes build/venv hold a set of requirements: `scripts/venv.sh build|export|test|bench`.
 # A stamp named after the requirements' hash makes the second call free. The sets share one folder,
 # so a lock keeps two pips from running at once.
 #
@@ -7,7 +7,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-set_name=${1:?which set: build, export or test}
+set_name=${1:?which set: build, export, test or bench}
 requirements=scripts/requirements/$set_name.txt
 [ -f "$requirements" ] || { echo "venv.sh: no $requirements" >&2; exit 2; }
 key=$( (cat "$requirements"; echo "${TORCH_INDEX_URL:-}") | sha256sum | cut -c1-16)

@@ -53,6 +53,10 @@ std::optional<Plan> PlanByName(absl::string_view name) {
   return std::nullopt;
 }
 
+bool NeedsTeam(Plan plan) {
+  return plan == Plan::kGraph || plan == Plan::kDirect || plan == Plan::kPackage;
+}
+
 std::string Name(State state) {
   switch (state) {
     case State::kTimed:

@@ -28,6 +28,9 @@ inline constexpr Plan kDefaultPlan = Plan::kFrozen;
 std::string Name(Plan plan);
 std::optional<Plan> PlanByName(absl::string_view name);
 
+// Whether what it runs was compiled for an executor's team: on another thread it would open one.
+bool NeedsTeam(Plan plan);
+
 // How one plan fared beside the default one, run in turn with it.
 struct PlanCandidate {
   enum class State { kTimed, kForbidden, kWrong, kFailed, kUntried };

@@ -16,14 +16,22 @@ using State = PlanCandidate::State;
 // Shorter runs are mostly the call around them.
 constexpr Duration kWorthASearch = std::chrono::microseconds(300);
 constexpr std::chrono::milliseconds kTrialMin(500);
-// A package, which is another file's code, is tried apart from the others; so is what compiles for
-// long, or may never end, and last.
-std::vector<std::vector<Plan>> GroupsOf(const VersionFolder& folder, const ModelConfig& config) {
-  std::vector<std::vector<Plan>> groups = {
-      {Plan::kDirect, Plan::kOneDnn, Plan::kChannelsLast, Plan::kSaved}};
-  if (PackageMayServe(folder, config)) groups.push_back({Plan::kPackage});
-  if (config.plan_difference_max > 0) groups.push_back({Plan::kBf16, Plan::kFp16, Plan::kInt8});
-  groups.push_back({Plan::kGraph});
+constexpr double kCloseCall = 0.9;
+struct Group {
+  std::vector<Plan> plans;
+  double share = 1;  // Of what is left of the time, at most.
+};
+
+// Those that win most come first, for a large model's time may be over before the last; a package,
+// which is another file's code, comes apart from the others. What compiles for long, or may never
+// end, leaves time for the rest.
+std::vector<Group> GroupsOf(const VersionFolder& folder, const ModelConfig& config) {
+  constexpr double kLeavesTime = 0.7;
+  std::vector<Group> groups = {{{Plan::kDirect}}};
+  if (PackageMayServe(folder, config)) groups.push_back({{Plan::kPackage}});
+  if (config.plan_difference_max > 0) groups.push_back({{Plan::kBf16, Plan::kFp16, Plan::kInt8}});
+  groups.push_back({{Plan::kGraph}, kLeavesTime});
+  groups.push_back({{Plan::kOneDnn, Plan::kChannelsLast, Plan::kSaved}});
   return groups;
 }
 
@@ -148,22 +156,47 @@ std::vector<PlanCandidate> PlanSearch::TryAll(const VersionFolder& folder,
                                               const ModelConfig& config, const Wanted& wanted) {
   const Instant end = clock_.Now() + options_.budget;
   std::vector<PlanCandidate> candidates;
-  for (const std::vector<Plan>& group : GroupsOf(folder, config)) {
+  for (const Group& group : GroupsOf(folder, config)) {
     std::vector<Plan> allowed;
-    for (const Plan plan : group) {
+    for (const Plan plan : group.plans) {
       if (config.plans_forbidden.count(plan) == 0) allowed.push_back(plan);
     }
     if (wanted && !wanted()) return candidates;
-    for (PlanCandidate& candidate : TryGroup(folder, allowed, end, wanted)) {
+    const Instant now = clock_.Now();
+    const auto share = std::chrono::duration_cast<Duration>((end - now) * group.share);
+    for (PlanCandidate& candidate : TryGroup(folder, allowed, now + share, wanted)) {
       if (candidate.plan != kDefaultPlan || candidates.empty()) {
         candidates.push_back(std::move(candidate));
       }
     }
-    for (const Plan plan : group) {
+    for (const Plan plan : group.plans) {
       if (config.plans_forbidden.count(plan) > 0) candidates.push_back({.plan = plan});
     }
   }
+  RunOff(folder, candidates, end, wanted);
   return Allowed(std::move(candidates), config);
+}
+
+// Those of different groups ran at different times. Where the two best are close, they run once
+// more, in turn.
+void PlanSearch::RunOff(const VersionFolder& folder, std::vector<PlanCandidate>& candidates,
+                        Instant end, const Wanted& wanted) {
+  std::vector<PlanCandidate*> timed;
+  for (PlanCandidate& candidate : candidates) {
+    const bool other = candidate.plan != kDefaultPlan && candidate.state == State::kTimed;
+    if (other && candidate.ratio < 1) timed.push_back(&candidate);
+  }
+  if (timed.size() < 2 || (wanted && !wanted())) return;
+  std::partial_sort(
+      timed.begin(), timed.begin() + 2, timed.end(),
+      [](const PlanCandidate* a, const PlanCandidate* b) { return a->ratio < b->ratio; });
+  if (timed[0]->ratio < kCloseCall * timed[1]->ratio) return;
+  for (PlanCandidate& again : TryGroup(folder, {timed[0]->plan, timed[1]->plan}, end, wanted)) {
+    if (again.state != State::kTimed) continue;
+    for (size_t i = 0; i < 2; ++i) {
+      if (again.plan == timed[i]->plan) *timed[i] = again;
+    }
+  }
 }
 
 // One that crashes, hangs or takes too much memory takes its group along; then each is tried alone.

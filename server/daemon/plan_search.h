@@ -57,6 +57,8 @@ class PlanSearch {
                                     const Wanted& wanted);
   std::vector<PlanCandidate> TryGroup(const VersionFolder& folder, const std::vector<Plan>& plans,
                                       Instant end, const Wanted& wanted);
+  void RunOff(const VersionFolder& folder, std::vector<PlanCandidate>& candidates, Instant end,
+              const Wanted& wanted);
 
   const Options options_;
   const PlanCache cache_;

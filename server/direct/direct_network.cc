@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <new>
+#include <stdexcept>
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
@@ -87,13 +88,24 @@ class Slot {
   std::vector<Input> inputs_;
 };
 
+// As everybody else says it.
+[[noreturn]] void Rethrow(const dnnl::error& error) {
+  if (error.status == dnnl_out_of_memory) throw std::bad_alloc();
+  throw std::runtime_error(error.message);
+}
+
 class Compiled final : public DirectNetwork {
  public:
   explicit Compiled(Lowered lowered) : lowered_(std::move(lowered)) {}
 
   void Run(absl::Span<const float* const> inputs, absl::Span<float* const> outputs) override {
-    std::unique_ptr<Slot> slot = Take();
-    slot->Run(lowered_, inputs);
+    std::unique_ptr<Slot> slot;
+    try {
+      slot = Take();
+      slot->Run(lowered_, inputs);
+    } catch (const dnnl::error& error) {
+      Rethrow(error);
+    }
     for (size_t i = 0; i < outputs.size(); ++i) {
       const Lowered::Output& output = lowered_.outputs[i];
       std::memcpy(outputs[i], slot->memory() + output.at, output.count * sizeof(float));
@@ -133,7 +145,11 @@ PackedWeights::~PackedWeights() = default;
 
 std::unique_ptr<DirectNetwork> DirectNetwork::Compile(const Network& network,
                                                       PackedWeights& weights) {
-  return std::make_unique<Compiled>(Lower(Simplified(network), weights.store()));
+  try {
+    return std::make_unique<Compiled>(Lower(Simplified(network), weights.store()));
+  } catch (const dnnl::error& error) {
+    Rethrow(error);
+  }
 }
 
 }  // namespace torchd

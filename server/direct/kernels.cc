@@ -1,6 +1,7 @@
 #include "server/direct/kernels.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstring>
 
@@ -86,6 +87,17 @@ void CopyLanes(const float* const* lanes, size_t count, float* to, int64_t pixel
   }
 }
 
+TORCHD_FOR_EACH_CPU
+bool AnyNotFinite(const float* numbers, int64_t count) {
+  constexpr uint32_t kExponent = 0x7F800000;
+  uint32_t found = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    const uint32_t bits = std::bit_cast<uint32_t>(numbers[i]);
+    found |= static_cast<uint32_t>((bits & kExponent) == kExponent);
+  }
+  return found != 0;
+}
+
 }  // namespace
 
 void RunAffine(const AffineTask& task) {
@@ -121,5 +133,7 @@ void RunChannels(const ChannelsTask& task) {
               task.pixels, task.block);
   });
 }
+
+bool AllFinite(const float* numbers, int64_t count) { return !AnyNotFinite(numbers, count); }
 
 }  // namespace torchd

@@ -44,4 +44,7 @@ struct ChannelsTask {
 };
 void RunChannels(const ChannelsTask& task);
 
+// None of them infinite or not a number.
+bool AllFinite(const float* numbers, int64_t count);
+
 }  // namespace torchd

@@ -36,9 +36,8 @@ class Lowering {
   Lowered Run() {
     for (size_t i = 0; i < nodes_.size(); ++i) Lower(i);
     for (const size_t output : network_.outputs) {
-      if (nodes_[output].picture() || outside_[output]) {
-        throw std::runtime_error("it gives a picture");
-      }
+      if (nodes_[output].picture()) throw std::runtime_error("it gives a picture");
+      if (outside_[output]) throw std::runtime_error("it gives what it takes");
       lowered_.outputs.push_back(
           {*placement_.offsets[output], static_cast<size_t>(CountOf(nodes_[output].dims))});
     }

@@ -1,8 +1,11 @@
 #include <ATen/ATen.h>
+#include <torch/csrc/jit/passes/remove_mutation.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "server/direct/direct_network.h"
+#include "server/direct/kernels.h"
 #include "server/execution/network_reader.h"
 #include "server/execution/shaped_plan.h"
 
@@ -13,6 +16,9 @@ class DirectPlan final : public ShapedPlan {
  public:
   explicit DirectPlan(torch::jit::Module frozen)
       : ShapedPlan(std::move(frozen)), graph_(CopyGraph()) {
+    // Where nobody else looks, a changed tensor is as good as a new one.
+    torch::jit::RemoveListMutation(graph_);
+    torch::jit::RemoveTensorMutation(graph_);
     CheckReadable(*graph_);
   }
 
@@ -47,6 +53,14 @@ class DirectPlan final : public ShapedPlan {
     const std::vector<Dims> outputs_;
     const bool gives_tuple_;
   };
+
+  // oneDNN's maximum of a number and what is no number is the number.
+  bool Takes(const std::vector<at::Tensor>& inputs) const override {
+    return std::all_of(inputs.begin(), inputs.end(), [](const at::Tensor& input) {
+      return input.scalar_type() == at::kFloat && input.is_contiguous() &&
+             AllFinite(input.const_data_ptr<float>(), input.numel());
+    });
+  }
 
   std::unique_ptr<const Compiled> Compile(const torch::jit::Stack& stack) override {
     const ReadNetwork read = ReadNetworkOf(*graph_, stack);

@@ -67,8 +67,7 @@ class Reader {
   void Visit(const torch::jit::Node& node) {
     switch (node.kind()) {
       case c10::prim::Constant:
-        known_[node.output()] = *torch::jit::toIValue(node.output());
-        return;
+        return Remember(node);
       case c10::prim::If:
         return Branch(node);
       case c10::prim::ListConstruct:
@@ -87,6 +86,12 @@ class Reader {
     }
     if (AllConstant(node)) return Compute(node);
     Apply(node);
+  }
+
+  void Remember(const torch::jit::Node& constant) {
+    const auto value = torch::jit::toIValue(constant.output());
+    TORCH_CHECK(value, "a constant without a value");
+    known_[constant.output()] = *value;
   }
 
   void Branch(const torch::jit::Node& node) {
@@ -140,6 +145,8 @@ class Reader {
 
   void Compute(const torch::jit::Node& node) {
     TORCH_CHECK(node.maybeOperator() != nullptr, "no ", node.kind().toQualString());
+    TORCH_CHECK(!node.isNondeterministic() && !node.hasSideEffects(), node.kind().toQualString(),
+                " is not the same each time");
     torch::jit::Stack stack;
     for (const torch::jit::Value* value : node.inputs()) {
       stack.push_back(std::get<c10::IValue>(known_.at(value)));
@@ -157,16 +164,19 @@ class Reader {
       Operand& operand = call.operands.emplace_back();
       if (const auto* constant = std::get_if<c10::IValue>(&known)) operand.constant = *constant;
       if (const auto* symbol = std::get_if<Symbol>(&known)) operand.symbols = {*symbol};
-      if (const auto* many = std::get_if<std::vector<Symbol>>(&known)) operand.symbols = *many;
+      if (const auto* many = std::get_if<std::vector<Symbol>>(&known)) {
+        operand.symbols = *many;
+        operand.list = true;
+      }
     }
     std::string name = node.kind().toUnqualString();
     if (node.kind() == c10::prim::ConstantChunk) {
       name = "chunk";
-      call.operands.push_back({{}, c10::IValue(node.i(c10::attr::chunks))});
-      call.operands.push_back({{}, c10::IValue(node.i(c10::attr::dim))});
+      call.operands.push_back({.constant = c10::IValue(node.i(c10::attr::chunks))});
+      call.operands.push_back({.constant = c10::IValue(node.i(c10::attr::dim))});
     }
-    const bool in_place = name.size() > 1 && name.back() == '_';
-    if (in_place) name.pop_back();
+    // Other names of the same memory would see the change.
+    TORCH_CHECK(name.back() != '_', node.kind().toQualString(), " changes what has other names");
     Answer answer = symbols_.Apply(name, call);
     if (node.kind() == c10::prim::ConstantChunk) {
       for (size_t i = 0; i < node.outputs().size(); ++i) {
@@ -183,8 +193,6 @@ class Reader {
     } else {
       result = std::move(answer.constant);
     }
-    // What changes its input: who looks there later sees the result.
-    if (in_place) known_[node.input(0)] = result;
     known_[node.output()] = std::move(result);
   }
 
@@ -205,10 +213,9 @@ void CheckReadable(const torch::jit::Graph& graph) {
     const bool depends =
         std::any_of(node->inputs().begin(), node->inputs().end(),
                     [&](const torch::jit::Value* value) { return computed.count(value) > 0; });
-    std::string name = node->kind().toUnqualString();
+    const std::string name = node->kind().toUnqualString();
     if (!depends || name == "size" || name == "dim") continue;
     if (node->kind().is_aten()) {
-      if (name.back() == '_') name.pop_back();
       TORCH_CHECK(Symbols::Knows(name), "no ", node->kind().toQualString(), " for it");
     }
     computed.insert(node->outputs().begin(), node->outputs().end());

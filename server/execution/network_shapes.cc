@@ -12,8 +12,9 @@ namespace torchd {
 namespace {
 
 const Symbol& One(const Call& call) {
-  TORCH_CHECK(!call.operands.empty() && call.operands[0].symbols.size() == 1,
-              "a tensor is expected that depends on the inputs");
+  TORCH_CHECK(
+      !call.operands.empty() && call.operands[0].symbols.size() == 1 && !call.operands[0].list,
+      "a tensor is expected that depends on the inputs");
   return call.operands[0].symbols[0];
 }
 

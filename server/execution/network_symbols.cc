@@ -19,7 +19,8 @@ const Operand& At(const Call& call, size_t i) {
 }
 
 const Symbol& One(const Call& call, size_t i) {
-  TORCH_CHECK(At(call, i).symbols.size() == 1, "a tensor is expected that depends on the inputs");
+  TORCH_CHECK(At(call, i).symbols.size() == 1 && !At(call, i).list,
+              "a tensor is expected that depends on the inputs");
   return At(call, i).symbols[0];
 }
 
@@ -70,7 +71,7 @@ bool IsNumber(const Call& call, size_t i) {
   const Operand& operand = At(call, i);
   return operand.symbols.empty() &&
          (operand.constant.isScalar() ||
-          (operand.constant.isTensor() && operand.constant.toTensor().numel() == 1));
+          (operand.constant.isTensor() && operand.constant.toTensor().dim() == 0));
 }
 
 float NumberOf(const Call& call, size_t i) {
@@ -84,13 +85,16 @@ void CheckNoAlpha(const Call& call) {
 
 int64_t Positions(int64_t size, int64_t before, int64_t after, int64_t kernel, int64_t dilation,
                   int64_t stride) {
-  return (size + before + after - dilation * (kernel - 1) - 1) / stride + 1;
+  const int64_t span = size + before + after - dilation * (kernel - 1) - 1;
+  TORCH_CHECK(span >= 0, "a window larger than the picture");
+  return span / stride + 1;
 }
 
 // Of the window's last place, when sizes that do not divide are rounded up.
 int64_t PositionsRoundedUp(int64_t size, int64_t padding, int64_t kernel, int64_t dilation,
                            int64_t stride) {
   const int64_t span = size + 2 * padding - dilation * (kernel - 1) - 1;
+  TORCH_CHECK(span >= 0, "a window larger than the picture");
   const int64_t positions = (span + stride - 1) / stride + 1;
   return (positions - 1) * stride >= size + padding ? positions - 1 : positions;
 }
@@ -276,6 +280,7 @@ Answer Symbols::Mean(const Call& call) {
   for (const int64_t dim : Ints(Constant(call, 1))) dims.push_back(DimOf(from, dim));
   std::sort(dims.begin(), dims.end());
   TORCH_CHECK((dims == std::vector<size_t>{2, 3}), "a mean over other than height and width");
+  TORCH_CHECK(Constant(call, 3).isNone(), "a mean of another type");
   return MeanOverAll(from, Constant(call, 2).toBool());
 }
 
@@ -319,6 +324,7 @@ Answer Symbols::Linear(const Call& call) {
 
 Answer Symbols::AddMm(const Call& call) {
   TORCH_CHECK(NumberOf(call, 3) == 1 && NumberOf(call, 4) == 1, "a product with factors");
+  TORCH_CHECK(Constant(call, 0).toTensor().dim() == 1, "a bias that is not one row");
   return LinearBy(One(call, 1), Constant(call, 2).toTensor().t(), Constant(call, 0));
 }
 
@@ -385,7 +391,6 @@ const std::vector<std::pair<std::string, Symbols::Applied>>& Symbols::Table() {
       {"contiguous", &Symbols::Same},
       {"detach", &Symbols::Same},
       {"dropout", &Symbols::Dropout},
-      {"feature_dropout", &Symbols::Dropout},
       {"size", &Symbols::Size},
       {"dim", &Symbols::DimCount},
   };

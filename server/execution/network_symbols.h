@@ -24,6 +24,7 @@ struct Symbol {
 // Of an operation: tensors that depend on the inputs, or a constant.
 struct Operand {
   std::vector<Symbol> symbols = {};
+  bool list = false;
   c10::IValue constant = {};
 };
 struct Call {
@@ -42,7 +43,7 @@ class Symbols {
   void Output(const Symbol& symbol);
   Network Take() { return std::move(network_); }
 
-  // `name`: as in ATen, without the underscore of what changes its input. Throws c10::Error where
+  // `name`: as in ATen. Throws c10::Error where
   // there is no such operation on such operands.
   Answer Apply(const std::string& name, const Call& call);
   static bool Knows(const std::string& name);

@@ -26,9 +26,11 @@ std::vector<int64_t> ShapesOf(const std::vector<at::Tensor>& inputs) {
 
 c10::IValue ShapedPlan::Run(std::vector<at::Tensor> inputs) {
   const TeamToCompileFor team;
+  const bool takes = Takes(inputs);
   const Shapes shapes = ShapesOf(inputs);
   torch::jit::Stack stack = forward_.Arguments(std::move(inputs));
-  if (const Code compiled = CodeFor(shapes, stack)) return compiled->Run(std::move(stack));
+  const Code compiled = takes ? CodeFor(shapes, stack) : nullptr;
+  if (compiled != nullptr) return compiled->Run(std::move(stack));
   forward_.function().run(stack);
   return std::move(stack.front());
 }
@@ -44,10 +46,16 @@ ShapedPlan::Code ShapedPlan::CodeFor(const Shapes& shapes, const torch::jit::Sta
   if (settled_) return nullptr;
   absl::MutexLock one_at_a_time(&compiling_);
   if (auto known = Find(shapes)) return known;
+  if (IsFull()) return nullptr;
   Code made = Compile(stack);
   absl::MutexLock lock(&mutex_);
-  if (codes_.size() < kShapesMax) codes_.emplace(shapes, made);
+  codes_.emplace(shapes, made);
   return made;
+}
+
+bool ShapedPlan::IsFull() const {
+  absl::ReaderMutexLock lock(&mutex_);
+  return codes_.size() >= kShapesMax;
 }
 
 ShapedPlan::Code ShapedPlan::Find(const Shapes& shapes) const {

@@ -39,6 +39,9 @@ class ShapedPlan : public TorchPlan {
   using Shapes = std::vector<int64_t>;
   using Code = std::shared_ptr<const Compiled>;
 
+  // What it does not take is run by the module itself.
+  virtual bool Takes(const std::vector<at::Tensor>& /*inputs*/) const { return true; }
+
   // Called for one shape at a time.
   virtual std::unique_ptr<const Compiled> Compile(const torch::jit::Stack& stack) = 0;
 
@@ -46,6 +49,8 @@ class ShapedPlan : public TorchPlan {
   Code CodeFor(const Shapes& shapes, const torch::jit::Stack& stack)
       ABSL_LOCKS_EXCLUDED(mutex_, compiling_);
   Code Find(const Shapes& shapes) const ABSL_LOCKS_EXCLUDED(mutex_);
+
+  bool IsFull() const ABSL_LOCKS_EXCLUDED(mutex_);
 
   const Forward forward_;
   std::atomic<bool> settled_{false};

@@ -2,6 +2,7 @@
 #include <c10/core/InferenceMode.h>
 #include <torch/script.h>
 
+#include <cmath>
 #include <string>
 #include <thread>
 #include <utility>
@@ -190,6 +191,49 @@ TEST(DirectPlanRunsTest, FromManyThreadsAtOnce) {
   EXPECT_THAT(wrong, ::testing::Each(0));
 }
 
+// What a change in place does to other names of the same memory.
+TEST(DirectPlanRunsTest, ChangesInPlaceAreRightOrRefused) {
+  const c10::InferenceMode inference_mode;
+  int right = 0;
+  for (const char* const body :
+       {"    x = torch.relu_(x)", "    y = torch.relu_(x)\n    y += 1.0\n    x = x * 2",
+        "    y = x[:, :16]\n    torch.relu_(y)\n    x = x * 2",
+        "    a, d = x.chunk(2, 1)\n    a += 1.5\n    x = torch.cat([d, x[:, :16]], 1)",
+        "    if x.size(0) > 1:\n        y = x.view(x.size())\n        y.relu_()\n    x = x * 2",
+        "    l = [x]\n    l += [torch.relu(x)]\n    x = torch.cat(l, 1)[:, :32]",
+        "    x = torch.cat([x] * 2, 1)[:, :32]"}) {
+    const torch::jit::Module module = MakeModule(body);
+    const auto saved = MakeTorchPlan(module, Plan::kSaved);
+    for (const int64_t rows : {1, 3}) {
+      const at::Tensor image = at::randn({rows, 3, 14, 14});
+      at::Tensor got;
+      try {
+        got = MakeTorchPlan(module, Plan::kDirect)->Run({image}).toTensor();
+      } catch (const std::exception&) {
+        continue;
+      }
+      ++right;
+      EXPECT_TRUE(at::allclose(got, saved->Run({image}).toTensor(), 1e-4, 1e-5))
+          << rows << " rows: " << body;
+    }
+  }
+  EXPECT_GE(right, 2);
+}
+
+TEST(DirectPlanRunsTest, WhatIsNoNumberStaysSo) {
+  const c10::InferenceMode inference_mode;
+  const torch::jit::Module module = MakeModule("    x = torch.relu(x)");
+  const auto saved = MakeTorchPlan(module, Plan::kSaved);
+  const auto plan = MakeTorchPlan(module, Plan::kDirect);
+  for (const float odd : {std::nanf(""), INFINITY, -INFINITY}) {
+    at::Tensor image = at::randn({2, 3, 14, 14});
+    image[1][2][5][7] = odd;
+    EXPECT_TRUE(at::allclose(plan->Run({image}).toTensor(), saved->Run({image}).toTensor(), 1e-4,
+                             1e-5, /*equal_nan=*/true));
+  }
+  ExpectSame(*plan, *saved, at::randn({2, 3, 14, 14}));
+}
+
 std::string ErrorOf(const std::string& body) {
   const c10::InferenceMode inference_mode;
   try {
@@ -207,6 +251,11 @@ TEST(DirectPlanErrorsTest, WhatItCannotDoIsNamed) {
   EXPECT_THAT(ErrorOf("    if bool(x.mean([2, 3])[0, 0] > 0):\n        x = torch.relu(x)"),
               HasSubstr("no aten::"));
   EXPECT_THAT(ErrorOf("    return x"), HasSubstr("it gives 4 dimensions"));
+  EXPECT_THAT(ErrorOf("    x = torch.max_pool2d(x, [15, 15], [2, 2])"), HasSubstr("larger than"));
+  EXPECT_THAT(ErrorOf("    x = torch.conv2d(x, self.w3, None, [2, 2], [0, 0], [7, 7])"),
+              HasSubstr("larger than"));
+  EXPECT_THAT(ErrorOf("    x = torch.avg_pool2d(x, [16, 16], [3, 3])"), HasSubstr("larger than"));
+  EXPECT_THAT(ErrorOf("    x = x * torch.rand(1)"), HasSubstr("not the same each time"));
 }
 
 }  // namespace
