@@ -10,6 +10,7 @@
 // From the libgomp that LibTorch and oneDNN use: the same team runs all. Its pragma would do the
 // same, in g++ only.
 extern "C" {
+// NOLINTNEXTLINE(readability-identifier-naming): its name there.
 void GOMP_parallel(void (*run)(void*), void* data, unsigned threads, unsigned flags);
 int omp_get_thread_num();
 int omp_get_num_threads();

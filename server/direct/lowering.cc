@@ -81,7 +81,7 @@ class Lowering {
   // Memory that only the steps of one node use.
   Argument Beside(int id, const memory::desc& layout) {
     constexpr size_t kLine = 16;
-    const Argument argument = {id, Where::kPlaced, placement_.count + besides_, layout};
+    Argument argument = {id, Where::kPlaced, placement_.count + besides_, layout};
     besides_ += (layout.get_size() / sizeof(float) + kLine) / kLine * kLine;
     besides_most_ = std::max(besides_most_, besides_);
     return argument;
@@ -333,6 +333,7 @@ class Lowering {
       }
     }
     std::vector<BlockOfLanes> blocks;
+    blocks.reserve(made.size());
     for (auto& [block, lanes] : made) blocks.push_back(std::move(lanes));
     ChannelsTask task = {.rows = node.dims[0],
                          .blocks = BlocksOf(node),

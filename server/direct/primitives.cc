@@ -67,7 +67,7 @@ std::shared_ptr<dnnl::memory> Pack(const Numbers& numbers, const dnnl::memory::d
   for (const auto& packed : store.all) {
     if (packed.hash == hash && packed.layout == wanted) return packed.memory;
   }
-  const auto kept = std::make_shared<dnnl::memory>(wanted, DirectEngine());
+  auto kept = std::make_shared<dnnl::memory>(wanted, DirectEngine());
   dnnl::memory as_read(plain, DirectEngine(), const_cast<float*>(numbers.data.get()));
   dnnl::stream stream(DirectEngine());
   dnnl::reorder(as_read, *kept).execute(stream, as_read, *kept);

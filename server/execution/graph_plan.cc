@@ -1,14 +1,27 @@
 #include <torch/csrc/jit/codegen/onednn/interface.h>
+#include <torch/csrc/jit/passes/utils/subgraph_utils.h>
 #include <torch/csrc/jit/runtime/interpreter.h>
 #include <torch/csrc/jit/runtime/profiling_record.h>
 #include <torch/script.h>
 
 #include <utility>
+#include <vector>
 
 #include "server/execution/shaped_plan.h"
 
 namespace torchd {
 namespace {
+
+// Where a tensor is not as it was profiled, the operations run that were fused: as they were, not
+// as a function that LibTorch's executor would look after.
+void InlineFallbacks(torch::jit::Block& block) {
+  std::vector<torch::jit::Node*> fallbacks;
+  for (torch::jit::Node* node : block.nodes()) {
+    if (node->kind() == c10::prim::FallbackGraph) fallbacks.push_back(node);
+    for (torch::jit::Block* inner : node->blocks()) InlineFallbacks(*inner);
+  }
+  for (torch::jit::Node* node : fallbacks) torch::jit::SubgraphUtils::unmergeSubgraph(node);
+}
 
 // What LibTorch's executor does with oneDNN Graph after two runs, but at once, for each shape on
 // its own (only the first shape of a module would be fused well), and without the switch that turns
@@ -43,6 +56,7 @@ class GraphPlan final : public ShapedPlan {
     graph = record->graph()->copy();
     torch::jit::ProfilingRecord::removeProfileCounter(graph->block());
     torch::jit::fuser::onednn::fuseGraph(graph);
+    InlineFallbacks(*graph->block());
     return std::make_unique<Fused>(graph);
   }
 };
