@@ -1,6 +1,8 @@
 #include "server/daemon/options.h"
 
+#include <atomic>
 #include <chrono>
+#include <memory>
 #include <utility>
 #include <vector>
 
@@ -19,8 +21,14 @@ Executors::Options ExecutorOptions(const ServerConfig& config) {
   Executors::Options options;
   options.device = "cpu";
   options.threads = config.cpu_executors;
-  options.prepare_thread = [threads = ThreadsPerExecutor(config, Cores())] {
+  const int threads = ThreadsPerExecutor(config, Cores());
+  // With fewer threads than cores others have a right to the rest, and another torchd would take
+  // the same ones.
+  const bool every_core = threads * config.cpu_executors == Cores();
+  const auto next = std::make_shared<std::atomic<int>>(0);
+  options.prepare_thread = [threads, every_core, next] {
     PrepareExecutorThread(threads);
+    if (every_core) KeepTeamOnCores(threads, next->fetch_add(1));
   };
   options.prepare_guest = PrepareLoaderThread;
   return options;

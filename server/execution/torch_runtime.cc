@@ -4,6 +4,7 @@
 #include <ATen/Parallel.h>
 #include <c10/core/InferenceMode.h>
 #include <malloc.h>
+#include <sched.h>
 #include <torch/script.h>
 #include <torch/version.h>
 
@@ -11,6 +12,7 @@
 #include <cstdlib>
 #include <sstream>
 #include <string>
+#include <vector>
 
 #include "server/base/log.h"
 #include "server/execution/catch_torch.h"
@@ -18,6 +20,8 @@
 #include "server/execution/standard_error_tap.h"
 
 // From the libgomp that LibTorch uses; its header comes with g++ only.
+extern "C" void GOMP_parallel(void (*body)(void*), void* data, unsigned threads, unsigned flags);
+extern "C" int omp_get_thread_num();
 extern "C" void omp_set_num_threads(int threads);
 extern "C" int omp_pause_resource_all(int kind);
 
@@ -81,6 +85,24 @@ void PrepareExecutorThread(int threads) {
   g_executor_threads = threads;
   t_of_loader = false;
   KeepMemoryOfThisThread();
+}
+
+void KeepTeamOnCores(int threads, int executor) {
+  cpu_set_t allowed;
+  if (sched_getaffinity(0, sizeof allowed, &allowed) != 0) return;
+  std::vector<int> cores;
+  for (int core = 0; core < CPU_SETSIZE; ++core) {
+    if (CPU_ISSET(core, &allowed)) cores.push_back(core);
+  }
+  const size_t first = static_cast<size_t>(threads) * static_cast<size_t>(executor);
+  if (first + static_cast<size_t>(threads) > cores.size()) return;
+  const auto keep = [](void* own_cores) {
+    cpu_set_t own;
+    CPU_ZERO(&own);
+    CPU_SET(static_cast<const int*>(own_cores)[omp_get_thread_num()], &own);
+    sched_setaffinity(0, sizeof own, &own);  // Not worth an error.
+  };
+  GOMP_parallel(keep, &cores[first], static_cast<unsigned>(threads), 0);
 }
 
 void PrepareLoaderThread() {

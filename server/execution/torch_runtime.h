@@ -18,6 +18,11 @@ void PrepareTorchProcess();
 // Call first on an executor's thread: its team will have `threads` threads that flush denormals.
 void PrepareExecutorThread(int threads);
 
+// Call next on executor `executor`'s thread, where executors have every core: each thread of its
+// team stays on a core of its own. Schedulers count threads, not who waits for whom: beside another
+// process as busy they leave a team's threads on one core, where they wait for each other in turn.
+void KeepTeamOnCores(int threads, int executor);
+
 // Call first on any other thread that touches LibTorch (it loads, or runs something short in the
 // place of an executor): it never opens a team.
 void PrepareLoaderThread();

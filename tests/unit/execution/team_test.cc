@@ -1,6 +1,7 @@
 // What docs/decisions/0003 promises of threads, seen from outside: the process's own list of them.
 #include <ATen/ATen.h>
 #include <c10/core/InferenceMode.h>
+#include <sched.h>
 #include <torch/script.h>
 
 #include <algorithm>
@@ -9,6 +10,7 @@
 #include <functional>
 #include <iterator>
 #include <memory>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -112,9 +114,44 @@ TEST_P(TeamOfPlanTest, NumbersNearZeroCostNoMoreThanOthers) {
   });
 }
 
+// Of each thread of the process: how many cores it may use.
+std::vector<int> CoresOfThreads() {
+  std::vector<int> counts;
+  for (const auto& task : std::filesystem::directory_iterator("/proc/self/task")) {
+    cpu_set_t cores;
+    CPU_ZERO(&cores);
+    sched_getaffinity(std::stoi(task.path().filename()), sizeof cores, &cores);
+    counts.push_back(CPU_COUNT(&cores));
+  }
+  return counts;
+}
+
+TEST(KeepTeamOnCoresTest, EachThreadHasACoreOfItsOwnAndOthersHaveAll) {
+  const int cores = static_cast<int>(std::thread::hardware_concurrency());
+  if (cores < 2) GTEST_SKIP() << "one core";
+  std::thread([&] {
+    PrepareExecutorThread(cores);
+    KeepTeamOnCores(cores, 0);
+    const std::vector<int> counts = CoresOfThreads();
+    EXPECT_EQ(std::count(counts.begin(), counts.end(), 1), cores);
+    EXPECT_GE(std::count(counts.begin(), counts.end(), cores), 1);  // The main thread.
+  }).join();
+}
+
+TEST(KeepTeamOnCoresTest, ATeamThatDoesNotFitIsLeftAlone) {
+  const int cores = static_cast<int>(std::thread::hardware_concurrency());
+  if (cores < 2) GTEST_SKIP() << "one core";
+  std::thread([&] {
+    PrepareExecutorThread(cores);
+    KeepTeamOnCores(cores, 1);
+    const std::vector<int> counts = CoresOfThreads();
+    EXPECT_EQ(std::count(counts.begin(), counts.end(), 1), 0);
+  }).join();
+}
+
 INSTANTIATE_TEST_SUITE_P(Plans, TeamOfPlanTest,
                          ::testing::Values(Plan::kSaved, Plan::kFrozen, Plan::kOneDnn,
-                                           Plan::kChannelsLast, Plan::kGraph),
+                                           Plan::kChannelsLast, Plan::kGraph, Plan::kDirect),
                          [](const auto& test) { return Name(test.param); });
 
 }  // namespace
