@@ -7,7 +7,7 @@
 // All runs of this process are done by one thread, prepared as an executor's is.
 //
 // Usage: ladder MODEL_FILE ECHO_ADDRESS TORCHD_ADDRESS MODEL_NAME INPUT...
-//   INPUT: float32:3,224,224 or int64:128; of the row, in order.
+//   INPUT: x:float32:3,224,224 or ids:int64:128; of the row, in order.
 // Then lines on standard input: RUNG COUNT. Each is answered by the times of so many runs, in
 // microseconds, on one line; a rung that cannot run by "failed" and why.
 
@@ -53,13 +53,18 @@ void Append(T value, std::vector<char>& bytes) {
   bytes.insert(bytes.end(), begin, begin + sizeof value);
 }
 
-// Pictures between -0.5 and 0.5; tokens that every vocabulary has.
-torchd::Tensor InputOf(const std::string& argument) {
-  const std::vector<std::string> parts = absl::StrSplit(argument, ':');
+struct Input {
+  std::string name;
   torchd::Tensor tensor;
-  if (parts.size() != 2 || (parts[0] != "float32" && parts[0] != "int64")) Fail(argument);
-  tensor.type = parts[0] == "float32" ? DataType::kFloat32 : DataType::kInt64;
-  for (const auto size : absl::StrSplit(parts[1], ',')) {
+};
+
+// Pictures between -0.5 and 0.5; tokens that every vocabulary has.
+Input InputOf(const std::string& argument) {
+  const std::vector<std::string> parts = absl::StrSplit(argument, ':');
+  if (parts.size() != 3 || (parts[1] != "float32" && parts[1] != "int64")) Fail(argument);
+  torchd::Tensor tensor;
+  tensor.type = parts[1] == "float32" ? DataType::kFloat32 : DataType::kInt64;
+  for (const auto size : absl::StrSplit(parts[2], ',')) {
     if (!absl::SimpleAtoi(size, &tensor.shape.emplace_back())) Fail(argument);
   }
   const int64_t count =
@@ -73,7 +78,7 @@ torchd::Tensor InputOf(const std::string& argument) {
       Append(token, tensor.bytes);
     }
   }
-  return tensor;
+  return {parts[0], std::move(tensor)};
 }
 
 std::unique_ptr<InferenceService::Stub> Connect(const std::string& address) {
@@ -88,15 +93,18 @@ class Ladder {
  public:
   using Run = std::function<void()>;
 
-  Ladder(std::string file, std::string name, std::vector<torchd::Tensor> inputs)
-      : file_(std::move(file)), inputs_(std::move(inputs)) {
+  Ladder(std::string file, std::string name, const std::vector<Input>& inputs)
+      : file_(std::move(file)) {
+    for (const Input& input : inputs) inputs_.push_back(input.tensor);
     request_.set_model(std::move(name));
     auto& tensors = *request_.add_items()->mutable_tensors();
-    for (const torchd::Tensor& input : inputs_) {
+    for (size_t i = 0; i < inputs_.size(); ++i) {
+      const torchd::Tensor& input = inputs_[i];
       const bool floats = input.type == DataType::kFloat32;
-      config_.inputs.push_back({"", floats ? "float32" : "int64", input.shape});
+      config_.inputs.push_back({inputs[i].name, floats ? "float32" : "int64", input.shape});
       row_.push_back(input.View());
       torchd::v1::Tensor& wire = *tensors.add_tensors();
+      wire.set_name(inputs[i].name);
       wire.set_data_type(floats ? torchd::v1::DATA_TYPE_FLOAT32 : torchd::v1::DATA_TYPE_INT64);
       wire.mutable_shape()->Add(input.shape.begin(), input.shape.end());
       wire.set_data(input.bytes.data(), input.bytes.size());
@@ -155,7 +163,7 @@ class Ladder {
   }
 
   const std::string file_;
-  const std::vector<torchd::Tensor> inputs_;
+  std::vector<torchd::Tensor> inputs_;
   torchd::ModelConfig config_;
   torchd::RowInputs row_;
   ClassifyRequest request_;
@@ -169,9 +177,9 @@ int main(int argc, char** argv) {
   if (argc < 6) Fail("usage: MODEL_FILE ECHO_ADDRESS TORCHD_ADDRESS MODEL_NAME INPUT...");
   torchd::PrepareTorchProcess();
   torchd::PrepareExecutorThread(torchd::Cores());
-  std::vector<torchd::Tensor> inputs;
+  std::vector<Input> inputs;
   for (int i = 5; i < argc; ++i) inputs.push_back(InputOf(argv[i]));
-  Ladder ladder(argv[1], argv[4], std::move(inputs));
+  Ladder ladder(argv[1], argv[4], inputs);
   ladder.AddRemote("echo", argv[2]);
   ladder.AddRemote("served", argv[3]);
   for (std::string line; std::getline(std::cin, line);) {

@@ -25,7 +25,7 @@ FOLDER = programs.BUILD.parent / "ladder"
 def _rungs(model: pathlib.Path, echo: str, server: str, name: str, inputs: list):
     """A function of a rung's name: the times of one block, ms; None: it cannot run."""
     arguments = [str(programs.BUILD / "ladder"), str(model), echo, server, name]
-    arguments += [f"{one['data_type']}:{','.join(map(str, one['shape']))}" for one in inputs]
+    arguments += [f"{one['name']}:{one['data_type']}:{','.join(map(str, one['shape']))}" for one in inputs]
     with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                           text=True) as process:
         def block(rung: str, count: int = BLOCK):
@@ -33,6 +33,7 @@ def _rungs(model: pathlib.Path, echo: str, server: str, name: str, inputs: list)
             process.stdin.flush()
             words = process.stdout.readline().split()
             if not words or words[0] == "failed":
+                print(f"#   {name} {rung}: {' '.join(words)}", flush=True)
                 return None
             return [float(word) / 1e3 for word in words]
         yield block

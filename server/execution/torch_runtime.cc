@@ -20,6 +20,7 @@
 #include "server/execution/standard_error_tap.h"
 
 // From the libgomp that LibTorch uses; its header comes with g++ only.
+// NOLINTNEXTLINE(readability-identifier-naming): its name there.
 extern "C" void GOMP_parallel(void (*body)(void*), void* data, unsigned threads, unsigned flags);
 extern "C" int omp_get_thread_num();
 extern "C" void omp_set_num_threads(int threads);
