@@ -75,8 +75,8 @@ server has exactly one model. Ctrl-C ends it.
   --repeats N      runs that count, 1 to 1000000; default 100
   --duration SECONDS   instead: for so long, 0.001 to 600
   --concurrency N  runs at the same time, each on an executor of its own; default 1
-  --plan NAME      saved, frozen, onednn, channels_last, graph, package: by this plan, loaded anew
-                   for the benchmark alone; default: the one that serves
+  --plan NAME      saved, frozen, onednn, channels_last, graph, direct, bf16, fp16, int8, package: by
+                   this plan, loaded anew for the benchmark alone; default: the one that serves
   --version N      which version; default: the highest that is ready
   --version-label LABEL   the version that the model's configuration calls so
   --json           for scripts: an object with all fields, times in microseconds

@@ -161,8 +161,7 @@ absl::StatusOr<std::optional<Plan>> PlanToLoad(const BenchmarkSpec& spec,
   const std::optional<Plan> plan = PlanByName(spec.plan);
   if (!plan) {
     return absl::InvalidArgumentError(
-        absl::StrCat("plan: got '", Shown(spec.plan),
-                     "', expected saved, frozen, onednn, channels_last, graph or package"));
+        absl::StrCat("plan: got '", Shown(spec.plan), "', expected ", PlanNames()));
   }
   if (*plan == serving) return std::nullopt;
   const bool script = !servable.folder.model_file.empty() || serving != Plan::kPackage;

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 
 namespace torchd {
 namespace {
@@ -51,6 +52,14 @@ std::optional<Plan> PlanByName(absl::string_view name) {
     if (Name(plan) == name) return plan;
   }
   return std::nullopt;
+}
+
+std::string PlanNames() {
+  std::vector<std::string> names;
+  for (const Plan plan : kPlans) names.push_back(Name(plan));
+  const std::string last = std::move(names.back());
+  names.pop_back();
+  return absl::StrCat(absl::StrJoin(names, ", "), " or ", last);
 }
 
 bool NeedsTeam(Plan plan) {

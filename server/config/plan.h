@@ -28,6 +28,9 @@ inline constexpr Plan kDefaultPlan = Plan::kFrozen;
 std::string Name(Plan plan);
 std::optional<Plan> PlanByName(absl::string_view name);
 
+// "saved, frozen, ... or package", for who asked for another.
+std::string PlanNames();
+
 // Whether what it runs was compiled for an executor's team: on another thread it would open one.
 bool NeedsTeam(Plan plan);
 

@@ -1,4 +1,6 @@
 #include <torch/csrc/jit/codegen/onednn/interface.h>
+#include <torch/csrc/jit/ir/constants.h>
+#include <torch/csrc/jit/passes/tensorexpr_fuser.h>
 #include <torch/csrc/jit/passes/utils/subgraph_utils.h>
 #include <torch/csrc/jit/runtime/interpreter.h>
 #include <torch/csrc/jit/runtime/profiling_record.h>
@@ -21,6 +23,27 @@ void InlineFallbacks(torch::jit::Block& block) {
     for (torch::jit::Block* inner : node->blocks()) InlineFallbacks(*inner);
   }
   for (torch::jit::Node* node : fallbacks) torch::jit::SubgraphUtils::unmergeSubgraph(node);
+}
+
+bool IsFloatWithSizes(const torch::jit::Value& value) {
+  const auto type = value.type()->cast<c10::TensorType>();
+  return type != nullptr && type->scalarType() == at::kFloat && type->dim().value_or(0) > 0;
+}
+
+// A number that a trace keeps as a tensor is a double, and leaves a tensor of floats as it is.
+// LibTorch would hand doubles to oneDNN Graph.
+void MakeNumbersScalars(torch::jit::Block& block) {
+  for (torch::jit::Node* node : block.nodes()) {
+    for (torch::jit::Block* inner : node->blocks()) MakeNumbersScalars(*inner);
+    const bool binary = node->kind() == c10::aten::mul || node->kind() == c10::aten::div ||
+                        node->kind() == c10::aten::add || node->kind() == c10::aten::sub;
+    if (!binary) continue;
+    const auto number = torch::jit::constant_as<at::Tensor>(node->input(1));
+    if (!number || number->scalar_type() != at::kDouble || number->dim() > 0) continue;
+    if (!IsFloatWithSizes(*node->input(0))) continue;
+    const torch::jit::WithInsertPoint before(node);
+    node->replaceInput(1, block.owningGraph()->insertConstant(number->item<double>()));
+  }
 }
 
 // What LibTorch's executor does with oneDNN Graph after two runs, but at once, for each shape on
@@ -55,6 +78,8 @@ class GraphPlan final : public ShapedPlan {
     }
     graph = record->graph()->copy();
     torch::jit::ProfilingRecord::removeProfileCounter(graph->block());
+    torch::jit::RemoveProfileNodesAndSpecializeTypes(graph);
+    MakeNumbersScalars(*graph->block());
     torch::jit::fuser::onednn::fuseGraph(graph);
     InlineFallbacks(*graph->block());
     return std::make_unique<Fused>(graph);

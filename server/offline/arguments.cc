@@ -21,8 +21,8 @@ folder, are heeded as when it is served.
                    declares them, or a .npy file. Once for each input, in the model's order; without
                    any, random numbers from a fixed seed
   --labels FILE    one label a line, for the classes
-  --plan NAME      saved, frozen, onednn, channels_last, graph; default: the configuration's, else
-                   frozen
+  --plan NAME      saved, frozen, onednn, channels_last, graph, direct, bf16, fp16, int8; default: the
+                   configuration's, else frozen
   --length N       stands for every size that the model leaves open, where no input says it
   --batch N        rows of each run, all alike, 1 to 1024; default 1
   --warmup N       runs before those that count, 0 to 10000; default 10
@@ -77,8 +77,7 @@ absl::Status Set(const std::string& name, const std::string& value, OfflineArgum
     arguments.plan = PlanByName({value.data(), value.size()});
     if (!arguments.plan) {
       return absl::InvalidArgumentError(
-          absl::StrCat("--plan is '", value,
-                       "', expected saved, frozen, onednn, channels_last, graph or package"));
+          absl::StrCat("--plan is '", value, "', expected ", PlanNames()));
     }
   } else {
     return absl::InvalidArgumentError(

@@ -28,6 +28,8 @@ TEST(PlanTest, NamesComeBack) {
     EXPECT_EQ(PlanByName(Name(plan)), plan);
   }
   EXPECT_EQ(PlanByName("warp"), std::nullopt);
+  EXPECT_EQ(PlanNames(),
+            "saved, frozen, onednn, channels_last, graph, direct, bf16, fp16, int8 or package");
   for (const State state :
        {State::kTimed, State::kForbidden, State::kWrong, State::kFailed, State::kUntried}) {
     EXPECT_EQ(PlanStateByName(Name(state)), state);
