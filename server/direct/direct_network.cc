@@ -7,35 +7,41 @@
 #include <new>
 #include <stdexcept>
 #include <utility>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "server/direct/lowering.h"
+#include "server/direct/placement.h"
+#include "server/direct/primitives.h"
 
 namespace torchd {
 namespace {
 
-constexpr size_t kHugePage = size_t{2} << 20;
+constexpr int64_t kHugePage = int64_t{2} << 20;
 
 struct Free {
   void operator()(float* memory) const { std::free(memory); }
 };
 
 std::unique_ptr<float, Free> TakeMemory(size_t floats) {
-  const size_t bytes = (floats * sizeof(float) + kHugePage - 1) / kHugePage * kHugePage;
+  const auto bytes =
+      static_cast<size_t>(RoundUp(static_cast<int64_t>(floats * sizeof(float)), kHugePage));
   void* const memory = std::aligned_alloc(kHugePage, bytes);
   if (memory == nullptr) throw std::bad_alloc();
   madvise(memory, bytes, MADV_HUGEPAGE);
   return std::unique_ptr<float, Free>(static_cast<float*>(memory));
 }
 
-// What one run needs for itself.
+// What one run needs for itself. The steps outlive it.
 class Slot {
  public:
   explicit Slot(const Lowered& lowered)
       : memory_(TakeMemory(lowered.count)), stream_(DirectEngine()) {
     for (const Step& step : lowered.steps) {
       Bound& bound = bound_.emplace_back();
+      if (step.bind) bound.kernel = step.bind(memory_.get());
+      bound.primitive = step.primitive.get(/*allow_empty=*/true);
       for (const Argument& argument : step.arguments) {
         if (argument.where == Argument::Where::kConstant) {
           bound.arguments.push_back({argument.id, argument.constant->get()});
@@ -50,22 +56,19 @@ class Slot {
     }
   }
 
-  void Run(const Lowered& lowered, absl::Span<const float* const> inputs) {
+  void Run(absl::Span<const float* const> inputs) {
     for (const auto& [memory, at] : inputs_) {
       dnnl::error::wrap_c_api(dnnl_memory_set_data_handle(memory, const_cast<float*>(inputs[at])),
                               "an input");
     }
-    const Addresses addresses = {memory_.get(), inputs};
-    for (size_t i = 0; i < lowered.steps.size(); ++i) {
-      const Step& step = lowered.steps[i];
-      if (step.kernel) {
-        step.kernel(addresses);
+    for (const Bound& bound : bound_) {
+      if (bound.kernel) {
+        bound.kernel();
         continue;
       }
-      const std::vector<dnnl_exec_arg_t>& arguments = bound_[i].arguments;
       const dnnl_status_t ran =
-          dnnl_primitive_execute(step.primitive.get(), stream_.get(),
-                                 static_cast<int>(arguments.size()), arguments.data());
+          dnnl_primitive_execute(bound.primitive, stream_.get(),
+                                 static_cast<int>(bound.arguments.size()), bound.arguments.data());
       if (ran != dnnl_success) throw dnnl::error(ran, "a primitive could not run");
     }
   }
@@ -73,7 +76,10 @@ class Slot {
   const float* memory() const { return memory_.get(); }
 
  private:
+  // A step as it runs in this memory: a kernel, or a primitive with its arguments.
   struct Bound {
+    Step::Kernel kernel;
+    dnnl_primitive_t primitive = nullptr;
     std::vector<dnnl_exec_arg_t> arguments;
   };
   struct Input {
@@ -83,7 +89,7 @@ class Slot {
 
   const std::unique_ptr<float, Free> memory_;
   dnnl::stream stream_;
-  std::vector<Bound> bound_;  // By step.
+  std::vector<Bound> bound_;
   std::vector<dnnl::memory> memories_;
   std::vector<Input> inputs_;
 };
@@ -102,7 +108,7 @@ class Compiled final : public DirectNetwork {
     std::unique_ptr<Slot> slot;
     try {
       slot = Take();
-      slot->Run(lowered_, inputs);
+      slot->Run(inputs);
     } catch (const dnnl::error& error) {
       Rethrow(error);
     }
@@ -112,12 +118,6 @@ class Compiled final : public DirectNetwork {
     }
     absl::MutexLock lock(&mutex_);
     idle_.push_back(std::move(slot));
-  }
-
-  std::vector<std::string> Describe() const override {
-    std::vector<std::string> lines;
-    for (const Step& step : lowered_.steps) lines.push_back(step.what);
-    return lines;
   }
 
  private:

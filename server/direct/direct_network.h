@@ -3,8 +3,6 @@
 #pragma once
 
 #include <memory>
-#include <string>
-#include <vector>
 
 #include "absl/types/span.h"
 #include "server/direct/network.h"
@@ -37,9 +35,6 @@ class DirectNetwork {
 
   // As the network's inputs and outputs, rows one after the other.
   virtual void Run(absl::Span<const float* const> inputs, absl::Span<float* const> outputs) = 0;
-
-  // What runs each operation, a line each; for who wants to know where time goes.
-  virtual std::vector<std::string> Describe() const = 0;
 };
 
 }  // namespace torchd

@@ -6,15 +6,7 @@
 #include <cstring>
 
 #include "absl/functional/function_ref.h"
-
-// From the libgomp that LibTorch and oneDNN use: the same team runs all. Its pragma would do the
-// same, in g++ only.
-extern "C" {
-// NOLINTNEXTLINE(readability-identifier-naming): its name there.
-void GOMP_parallel(void (*run)(void*), void* data, unsigned threads, unsigned flags);
-int omp_get_thread_num();
-int omp_get_num_threads();
-}
+#include "server/direct/libgomp.h"
 
 #define TORCHD_FOR_EACH_CPU __attribute__((target_clones("avx512f", "avx2", "default")))
 
@@ -49,26 +41,30 @@ void ForEach(int64_t count, int64_t floats, Part run) {
   }
 }
 
-TORCHD_FOR_EACH_CPU
-void AffineOf16(const float* from, float* to, int64_t pixels, const float* scale,
-                const float* shift, float low, float high) {
+struct Limits {
+  float low;
+  float high;
+};
+
+template <int kBlock>
+[[gnu::always_inline]] inline void AffineOf(const float* from, float* to, int64_t pixels,
+                                            const float* scale, const float* shift, Limits limits) {
   for (int64_t pixel = 0; pixel < pixels; ++pixel) {
-    for (int lane = 0; lane < 16; ++lane) {
-      const float value = from[pixel * 16 + lane] * scale[lane] + shift[lane];
-      const float above = value < low ? low : value;  // What is no number stays so.
-      to[pixel * 16 + lane] = above > high ? high : above;
+    for (int lane = 0; lane < kBlock; ++lane) {
+      const float value = from[pixel * kBlock + lane] * scale[lane] + shift[lane];
+      const float above = value < limits.low ? limits.low : value;  // What is no number stays so.
+      to[pixel * kBlock + lane] = above > limits.high ? limits.high : above;
     }
   }
 }
 
-void AffineOf8(const float* from, float* to, int64_t pixels, const float* scale, const float* shift,
-               float low, float high) {
-  for (int64_t pixel = 0; pixel < pixels; ++pixel) {
-    for (int lane = 0; lane < 8; ++lane) {
-      const float value = from[pixel * 8 + lane] * scale[lane] + shift[lane];
-      const float above = value < low ? low : value;
-      to[pixel * 8 + lane] = above > high ? high : above;
-    }
+TORCHD_FOR_EACH_CPU
+void AffineOfBlock(int64_t block, const float* from, float* to, int64_t pixels, const float* scale,
+                   const float* shift, Limits limits) {
+  if (block == 16) {
+    AffineOf<16>(from, to, pixels, scale, shift, limits);
+  } else {
+    AffineOf<8>(from, to, pixels, scale, shift, limits);
   }
 }
 
@@ -103,27 +99,24 @@ bool AnyNotFinite(const float* numbers, int64_t count) {
 
 void RunAffine(const AffineTask& task) {
   const Activation& activation = task.activation;
-  const bool clips = activation.kind == Activation::Kind::kClip;
-  const float low = clips                                        ? activation.low
-                    : activation.kind == Activation::Kind::kRelu ? 0
-                                                                 : -INFINITY;
-  const float high = clips ? activation.high : INFINITY;
+  Limits limits = {-INFINITY, INFINITY};
+  if (activation.kind == Activation::Kind::kRelu) limits.low = 0;
+  if (activation.kind == Activation::Kind::kClip) limits = {activation.low, activation.high};
   const int64_t size = task.pixels * task.block;
   const int64_t parts = task.rows * task.blocks;
   ForEach(parts, parts * size, [&](int64_t part) {
     const int64_t first = part % task.blocks * task.block;
-    const auto run = task.block == 16 ? &AffineOf16 : &AffineOf8;
-    run(task.from + part * size, task.to + part * size, task.pixels, task.scale + first,
-        task.shift + first, low, high);
+    AffineOfBlock(task.block, task.from + part * size, task.to + part * size, task.pixels,
+                  task.scale.data.get() + first, task.shift.data.get() + first, limits);
   });
 }
 
 void RunChannels(const ChannelsTask& task) {
-  const auto made = static_cast<int64_t>(task.made->size());
+  const auto made = static_cast<int64_t>(task.made.size());
   const int64_t size = task.pixels * task.block;
   ForEach(task.rows * made, task.rows * made * size, [&](int64_t part) {
     const int64_t row = part / made;
-    const BlockOfLanes& block = (*task.made)[static_cast<size_t>(part % made)];
+    const BlockOfLanes& block = task.made[static_cast<size_t>(part % made)];
     const float* lanes[kBlockMax];
     for (size_t lane = 0; lane < block.lanes.size(); ++lane) {
       const auto [input, channel] = block.lanes[lane];
@@ -135,6 +128,7 @@ void RunChannels(const ChannelsTask& task) {
   });
 }
 
+// clang calls what is cloned otherwise than other files do, hence two.
 bool AllFinite(const float* numbers, int64_t count) { return !AnyNotFinite(numbers, count); }
 
 }  // namespace torchd

@@ -17,8 +17,8 @@ struct AffineTask {
   int64_t blocks = 1;
   int64_t pixels = 1;
   int64_t block = 1;
-  const float* scale = nullptr;
-  const float* shift = nullptr;
+  Numbers scale = {};
+  Numbers shift = {};
   Activation activation = {};
 };
 void RunAffine(const AffineTask& task);
@@ -40,7 +40,7 @@ struct ChannelsTask {
   int64_t blocks = 1;
   int64_t pixels = 1;
   int64_t block = 1;
-  const std::vector<BlockOfLanes>* made = nullptr;
+  std::vector<BlockOfLanes> made = {};
 };
 void RunChannels(const ChannelsTask& task);
 

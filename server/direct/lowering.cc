@@ -1,13 +1,10 @@
 #include "server/direct/lowering.h"
 
-#include <algorithm>
 #include <map>
 #include <stdexcept>
 
-#include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "server/direct/kernels.h"
-#include "server/direct/placement.h"
+#include "server/direct/layouts.h"
 #include "server/direct/primitives.h"
 
 namespace torchd {
@@ -16,106 +13,75 @@ namespace {
 using dnnl::algorithm;
 using dnnl::memory;
 using Kind = Node::Kind;
-using Where = Argument::Where;
 using Tag = memory::format_tag;
 
 constexpr auto kFloat = memory::data_type::f32;
 constexpr auto kInference = dnnl::prop_kind::forward_inference;
-constexpr int64_t kDirectChannels = 3;  // Of an input that convolutions take as it is.
 
 class Lowering {
  public:
   Lowering(const Network& network, PackedWeights::Store& weights)
-      : network_(network),
-        nodes_(network.nodes),
-        weights_(weights),
-        block_(BlockOfThisCpu()),
-        outside_(Outside()),
-        placement_(Place(network, block_, outside_)) {}
+      : network_(network), nodes_(network.nodes), weights_(weights), layouts_(network) {}
 
   Lowered Run() {
     for (size_t i = 0; i < nodes_.size(); ++i) Lower(i);
     for (const size_t output : network_.outputs) {
       if (nodes_[output].picture()) throw std::runtime_error("it gives a picture");
-      if (outside_[output]) throw std::runtime_error("it gives what it takes");
+      if (layouts_.IsOutside(output)) throw std::runtime_error("it gives what it takes");
       lowered_.outputs.push_back(
-          {*placement_.offsets[output], static_cast<size_t>(CountOf(nodes_[output].dims))});
+          {layouts_.OffsetOf(output), static_cast<size_t>(CountOf(nodes_[output].dims))});
     }
-    lowered_.count = placement_.count + besides_most_;
+    lowered_.count = layouts_.count();
     return std::move(lowered_);
   }
 
  private:
-  // A picture that only convolutions take, or rows, are read where they are.
-  std::vector<bool> Outside() const {
-    std::vector<bool> outside(nodes_.size(), false);
-    for (const size_t input : network_.inputs) {
-      const Node& node = nodes_[input];
-      outside[input] = !node.picture() || node.channel_count() <= kDirectChannels;
-    }
-    for (const Node& node : nodes_) {
-      for (size_t at = 0; at < node.inputs.size(); ++at) {
-        const Node& input = nodes_[node.inputs[at]];
-        const bool direct = node.kind == Kind::kConvolution && at == 0 && node.groups == 1;
-        if (input.picture() && !direct) outside[node.inputs[at]] = false;
-      }
-    }
-    return outside;
-  }
-
-  int64_t BlocksOf(const Node& node) const { return (node.dims[1] + block_ - 1) / block_; }
-
-  memory::desc LayoutOf(size_t i) const {
-    const Node& node = nodes_[i];
-    if (!node.picture()) return {node.dims, kFloat, Tag::nc};
-    if (outside_[i]) return {node.dims, kFloat, Tag::nchw};
-    return {node.dims, kFloat, block_ == 16 ? Tag::nChw16c : Tag::nChw8c};
-  }
-
-  Argument Of(int id, size_t i) const {
-    if (!outside_[i]) return {id, Where::kPlaced, *placement_.offsets[i], LayoutOf(i)};
-    const auto at = std::find(network_.inputs.begin(), network_.inputs.end(), i);
-    return {id, Where::kInput, static_cast<size_t>(at - network_.inputs.begin()), LayoutOf(i)};
-  }
-
-  // Memory that only the steps of one node use.
-  Argument Beside(int id, const memory::desc& layout) {
-    constexpr size_t kLine = 16;
-    Argument argument = {id, Where::kPlaced, placement_.count + besides_, layout};
-    besides_ += (layout.get_size() / sizeof(float) + kLine) / kLine * kLine;
-    besides_most_ = std::max(besides_most_, besides_);
-    return argument;
-  }
-
-  static Argument As(int id, Argument argument) {
-    argument.id = id;
-    return argument;
-  }
-
   template <typename Primitive>
-  void Add(const char* what, const typename Primitive::primitive_desc& made,
-           std::vector<Argument> arguments) {
+  void Add(const typename Primitive::primitive_desc& made, std::vector<Argument> arguments) {
     if (made.scratchpad_desc().get_size() > 0) {
-      arguments.push_back(Beside(DNNL_ARG_SCRATCHPAD, made.scratchpad_desc()));
+      arguments.push_back(layouts_.Beside(DNNL_ARG_SCRATCHPAD, made.scratchpad_desc()));
     }
-    const std::string shape = absl::StrJoin(arguments.back().layout.get_dims(), "x");
-    lowered_.steps.push_back({absl::StrCat(what, " ", made.impl_info_str(), " ", shape),
-                              Primitive(made), std::move(arguments)});
+    lowered_.steps.push_back({Primitive(made), std::move(arguments)});
+  }
+
+  // `run` in the memory of a run; `placed` says where the task finds what it needs there.
+  template <typename Task, typename Placed>
+  void AddKernel(void (*run)(const Task&), Task task, Placed placed) {
+    lowered_.steps.push_back(
+        {.bind = [run, placed, task = std::move(task)](float* memory) -> Step::Kernel {
+          Task here = task;
+          placed(here, memory);
+          return [run, here = std::move(here)] { run(here); };
+        }});
   }
 
   void AddReorder(const Argument& from, const Argument& to) {
     const dnnl::reorder::primitive_desc made(DirectEngine(), from.layout, DirectEngine(), to.layout,
                                              Attributes());
-    Add<dnnl::reorder>("reorder", made, {As(DNNL_ARG_FROM, from), As(DNNL_ARG_TO, to)});
+    Add<dnnl::reorder>(made, {from.As(DNNL_ARG_FROM), to.As(DNNL_ARG_TO)});
   }
 
   Argument Constant(int id, const Numbers& numbers, const memory::desc& plain,
                     const memory::desc& wanted) {
-    return {id, Where::kConstant, 0, wanted, Pack(numbers, plain, wanted, weights_)};
+    return {id, Argument::Where::kConstant, 0, wanted, Pack(numbers, plain, wanted, weights_)};
+  }
+
+  static memory::desc BiasLayout(const Node& node) {
+    if (node.bias.empty()) return {};
+    return {{node.channel_count()}, kFloat, Tag::x};
+  }
+
+  // And the bias, if there is one.
+  std::vector<Argument> WeightsOf(const Node& node, const memory::desc& plain,
+                                  const memory::desc& wanted) {
+    std::vector<Argument> arguments = {Constant(DNNL_ARG_WEIGHTS, node.weights, plain, wanted)};
+    const memory::desc bias = BiasLayout(node);
+    if (!node.bias.empty()) arguments.push_back(Constant(DNNL_ARG_BIAS, node.bias, bias, bias));
+    return arguments;
   }
 
   void Lower(size_t i) {
-    besides_ = 0;
+    layouts_.BeginNode();
     switch (nodes_[i].kind) {
       case Kind::kInput:
         return Input(i);
@@ -144,13 +110,8 @@ class Lowering {
   }
 
   void Input(size_t i) {
-    if (outside_[i]) return;
-    const auto at = std::find(network_.inputs.begin(), network_.inputs.end(), i);
-    const Argument from = {DNNL_ARG_FROM,
-                           Where::kInput,
-                           static_cast<size_t>(at - network_.inputs.begin()),
-                           {nodes_[i].dims, kFloat, Tag::nchw}};
-    AddReorder(from, Of(DNNL_ARG_TO, i));
+    if (layouts_.IsOutside(i)) return;
+    AddReorder(layouts_.Given(DNNL_ARG_FROM, i), layouts_.Of(DNNL_ARG_TO, i));
   }
 
   using ConvolutionDesc = dnnl::convolution_forward::primitive_desc;
@@ -158,14 +119,12 @@ class Lowering {
   ConvolutionDesc MakeConvolution(const Node& node, const memory::desc& from,
                                   const memory::desc& to, const dnnl::post_ops& ops) const {
     const memory::desc weights(WeightDims(node), kFloat, Tag::any);
-    const memory::desc bias =
-        node.bias.empty() ? memory::desc() : memory::desc({node.dims[1]}, kFloat, Tag::x);
     return {DirectEngine(),
             kInference,
             algorithm::convolution_direct,
             from,
             weights,
-            bias,
+            BiasLayout(node),
             to,
             Both(node.stride),
             Between(node.dilation),
@@ -183,32 +142,28 @@ class Lowering {
 
   void Convolution(size_t i) {
     const Node& node = nodes_[i];
+    const bool in_place = layouts_.placement().in_place[i];
     dnnl::post_ops ops;
-    if (node.adds && placement_.in_place[i]) ops.append_sum(1);
-    if (node.adds && !placement_.in_place[i]) {
-      ops.append_binary(algorithm::binary_add, LayoutOf(node.inputs[1]));
+    if (node.adds && in_place) ops.append_sum(1);
+    if (node.adds && !in_place) {
+      ops.append_binary(algorithm::binary_add, layouts_.LayoutOf(node.inputs[1]));
     }
     Append(ops, node.activation);
-    const auto made = MakeConvolution(node, LayoutOf(node.inputs[0]), LayoutOf(i), ops);
+    const auto made =
+        MakeConvolution(node, layouts_.LayoutOf(node.inputs[0]), layouts_.LayoutOf(i), ops);
     if (IsSlow(made)) return ConvolutionBetweenReorders(i);
-    std::vector<Argument> arguments = WeightsOf(node, made);
-    arguments.push_back(Of(DNNL_ARG_SRC, node.inputs[0]));
-    if (node.adds && !placement_.in_place[i]) {
-      arguments.push_back(Of(DNNL_ARG_ATTR_MULTIPLE_POST_OP(0) | DNNL_ARG_SRC_1, node.inputs[1]));
+    std::vector<Argument> arguments = WeightsOf(node, PlainWeights(node), made.weights_desc());
+    arguments.push_back(layouts_.Of(DNNL_ARG_SRC, node.inputs[0]));
+    if (node.adds && !in_place) {
+      arguments.push_back(
+          layouts_.Of(DNNL_ARG_ATTR_MULTIPLE_POST_OP(0) | DNNL_ARG_SRC_1, node.inputs[1]));
     }
-    arguments.push_back(Of(DNNL_ARG_DST, i));
-    Add<dnnl::convolution_forward>("convolution", made, std::move(arguments));
+    arguments.push_back(layouts_.Of(DNNL_ARG_DST, i));
+    Add<dnnl::convolution_forward>(made, std::move(arguments));
   }
 
-  std::vector<Argument> WeightsOf(const Node& node, const ConvolutionDesc& made) {
-    const memory::desc plain(WeightDims(node), kFloat, node.groups == 1 ? Tag::oihw : Tag::goihw);
-    std::vector<Argument> arguments = {
-        Constant(DNNL_ARG_WEIGHTS, node.weights, plain, made.weights_desc())};
-    if (!node.bias.empty()) {
-      const memory::desc bias({node.dims[1]}, kFloat, Tag::x);
-      arguments.push_back(Constant(DNNL_ARG_BIAS, node.bias, bias, bias));
-    }
-    return arguments;
+  memory::desc PlainWeights(const Node& node) const {
+    return {WeightDims(node), kFloat, node.groups == 1 ? Tag::oihw : Tag::goihw};
   }
 
   // In whatever layout it is fast, or can run at all.
@@ -218,30 +173,30 @@ class Lowering {
     if (!node.adds) Append(ops, node.activation);
     const auto made = MakeConvolution(node, {nodes_[node.inputs[0]].dims, kFloat, Tag::any},
                                       {node.dims, kFloat, Tag::any}, ops);
-    Argument from = Of(DNNL_ARG_SRC, node.inputs[0]);
+    Argument from = layouts_.Of(DNNL_ARG_SRC, node.inputs[0]);
     if (made.src_desc() != from.layout) {
-      const Argument moved = Beside(DNNL_ARG_SRC, made.src_desc());
+      const Argument moved = layouts_.Beside(DNNL_ARG_SRC, made.src_desc());
       AddReorder(from, moved);
       from = moved;
     }
-    const bool moves = made.dst_desc() != LayoutOf(i);
-    const Argument to =
-        moves || node.adds ? Beside(DNNL_ARG_DST, made.dst_desc()) : Of(DNNL_ARG_DST, i);
-    std::vector<Argument> arguments = WeightsOf(node, made);
+    const bool moves = made.dst_desc() != layouts_.LayoutOf(i);
+    const Argument to = moves || node.adds ? layouts_.Beside(DNNL_ARG_DST, made.dst_desc())
+                                           : layouts_.Of(DNNL_ARG_DST, i);
+    std::vector<Argument> arguments = WeightsOf(node, PlainWeights(node), made.weights_desc());
     arguments.push_back(from);
     arguments.push_back(to);
-    Add<dnnl::convolution_forward>("convolution", made, std::move(arguments));
+    Add<dnnl::convolution_forward>(made, std::move(arguments));
     if (!node.adds) {
-      if (moves) AddReorder(to, Of(DNNL_ARG_TO, i));
+      if (moves) AddReorder(to, layouts_.Of(DNNL_ARG_TO, i));
       return;
     }
     Argument sum = to;
     if (moves) {
-      sum = Beside(DNNL_ARG_TO, LayoutOf(i));
+      sum = layouts_.Beside(DNNL_ARG_TO, layouts_.LayoutOf(i));
       AddReorder(to, sum);
     }
-    AddBinary(algorithm::binary_add, Of(DNNL_ARG_SRC_0, node.inputs[1]), sum, Of(DNNL_ARG_DST, i),
-              node.activation);
+    AddBinary(algorithm::binary_add, layouts_.Of(DNNL_ARG_SRC_0, node.inputs[1]), sum,
+              layouts_.Of(DNNL_ARG_DST, i), node.activation);
   }
 
   void Linear(size_t i) {
@@ -250,17 +205,13 @@ class Lowering {
     dnnl::post_ops ops;
     Append(ops, node.activation);
     const memory::dims size = {node.dims[1], input.dims[1]};
-    const memory::desc bias =
-        node.bias.empty() ? memory::desc() : memory::desc({node.dims[1]}, kFloat, Tag::x);
     const dnnl::inner_product_forward::primitive_desc made(
-        DirectEngine(), kInference, LayoutOf(node.inputs[0]), {size, kFloat, Tag::any}, bias,
-        LayoutOf(i), Attributes(ops));
-    std::vector<Argument> arguments = {
-        Constant(DNNL_ARG_WEIGHTS, node.weights, {size, kFloat, Tag::oi}, made.weights_desc())};
-    if (!node.bias.empty()) arguments.push_back(Constant(DNNL_ARG_BIAS, node.bias, bias, bias));
-    arguments.push_back(Of(DNNL_ARG_SRC, node.inputs[0]));
-    arguments.push_back(Of(DNNL_ARG_DST, i));
-    Add<dnnl::inner_product_forward>("linear", made, std::move(arguments));
+        DirectEngine(), kInference, layouts_.LayoutOf(node.inputs[0]), {size, kFloat, Tag::any},
+        BiasLayout(node), layouts_.LayoutOf(i), Attributes(ops));
+    std::vector<Argument> arguments = WeightsOf(node, {size, kFloat, Tag::oi}, made.weights_desc());
+    arguments.push_back(layouts_.Of(DNNL_ARG_SRC, node.inputs[0]));
+    arguments.push_back(layouts_.Of(DNNL_ARG_DST, i));
+    Add<dnnl::inner_product_forward>(made, std::move(arguments));
   }
 
   void Affine(size_t i) {
@@ -268,36 +219,35 @@ class Lowering {
     const Activation::Kind kind = node.activation.kind;
     const bool clips = kind == Activation::Kind::kNone || kind == Activation::Kind::kRelu ||
                        kind == Activation::Kind::kClip;
-    const int64_t blocks = BlocksOf(node);
+    const int64_t block = layouts_.block();
+    const int64_t blocks = BlocksOf(node, block);
     const auto filled = [&](const Numbers& numbers) {
       std::vector<float> values(numbers.span().begin(), numbers.span().end());
-      values.resize(static_cast<size_t>(blocks * block_), 0);
-      return values;
+      values.resize(static_cast<size_t>(blocks * block), 0);
+      return Own(std::move(values));
     };
-    AffineTask task = {.rows = node.dims[0],
-                       .blocks = blocks,
-                       .pixels = node.dims[2] * node.dims[3],
-                       .block = block_,
-                       .activation = clips ? node.activation : Activation()};
-    const size_t from = *placement_.offsets[node.inputs[0]];
-    const size_t to = *placement_.offsets[i];
-    lowered_.steps.push_back({.what = absl::StrCat("affine ", absl::StrJoin(node.dims, "x")),
-                              .kernel = [task, from, to, scale = filled(node.weights),
-                                         shift = filled(node.bias)](const Addresses& addresses) {
-                                AffineTask here = task;
-                                here.from = addresses.placed + from;
-                                here.to = addresses.placed + to;
-                                here.scale = scale.data();
-                                here.shift = shift.data();
-                                RunAffine(here);
-                              }});
-    if (!clips) AddActivation(Of(DNNL_ARG_SRC, i), Of(DNNL_ARG_DST, i), node.activation);
+    AddKernel<AffineTask>(&RunAffine,
+                          {.rows = node.dims[0],
+                           .blocks = blocks,
+                           .pixels = node.dims[2] * node.dims[3],
+                           .block = block,
+                           .scale = filled(node.weights),
+                           .shift = filled(node.bias),
+                           .activation = clips ? node.activation : Activation()},
+                          [from = layouts_.OffsetOf(node.inputs[0]), to = layouts_.OffsetOf(i)](
+                              AffineTask& here, float* placed) {
+                            here.from = placed + from;
+                            here.to = placed + to;
+                          });
+    if (clips) return;
+    AddActivation(layouts_.Of(DNNL_ARG_SRC, i), layouts_.Of(DNNL_ARG_DST, i), node.activation);
   }
 
   void Binary(size_t i, algorithm what) {
     const Node& node = nodes_[i];
-    AddBinary(what, Of(DNNL_ARG_SRC_0, node.inputs[0]), Of(DNNL_ARG_SRC_1, node.inputs[1]),
-              Of(DNNL_ARG_DST, i), node.activation);
+    AddBinary(what, layouts_.Of(DNNL_ARG_SRC_0, node.inputs[0]),
+              layouts_.Of(DNNL_ARG_SRC_1, node.inputs[1]), layouts_.Of(DNNL_ARG_DST, i),
+              node.activation);
   }
 
   void AddBinary(algorithm what, const Argument& first, const Argument& second, const Argument& to,
@@ -306,66 +256,62 @@ class Lowering {
     Append(ops, activation);
     const dnnl::binary::primitive_desc made(DirectEngine(), what, first.layout, second.layout,
                                             to.layout, Attributes(ops));
-    Add<dnnl::binary>(
-        "binary", made,
-        {As(DNNL_ARG_SRC_0, first), As(DNNL_ARG_SRC_1, second), As(DNNL_ARG_DST, to)});
+    Add<dnnl::binary>(made,
+                      {first.As(DNNL_ARG_SRC_0), second.As(DNNL_ARG_SRC_1), to.As(DNNL_ARG_DST)});
   }
 
   void Pool(size_t i, algorithm what) {
     const Node& node = nodes_[i];
     const dnnl::pooling_forward::primitive_desc made(
-        DirectEngine(), kInference, what, LayoutOf(node.inputs[0]), LayoutOf(i), Both(node.stride),
-        Both(node.kernel), Between(node.dilation), Both(node.before), Both(node.after),
-        Attributes());
-    Add<dnnl::pooling_forward>("pool", made,
-                               {Of(DNNL_ARG_SRC, node.inputs[0]), Of(DNNL_ARG_DST, i)});
+        DirectEngine(), kInference, what, layouts_.LayoutOf(node.inputs[0]), layouts_.LayoutOf(i),
+        Both(node.stride), Both(node.kernel), Between(node.dilation), Both(node.before),
+        Both(node.after), Attributes());
+    Add<dnnl::pooling_forward>(
+        made, {layouts_.Of(DNNL_ARG_SRC, node.inputs[0]), layouts_.Of(DNNL_ARG_DST, i)});
   }
 
   void Channels(size_t i) {
     const Node& node = nodes_[i];
-    if (placement_.copied[i].empty()) return;  // All lie where they belong.
+    const std::vector<ChannelRun>& copied = layouts_.placement().copied[i];
+    if (copied.empty()) return;  // All lie where they belong.
+    const int64_t block = layouts_.block();
     std::map<int64_t, BlockOfLanes> made;
-    for (const ChannelRun& run : placement_.copied[i]) {
+    for (const ChannelRun& run : copied) {
       for (int64_t at = 0; at < run.count; ++at) {
-        const int64_t block = (run.to + at) / block_;
-        made[block].block = block;
-        made[block].lanes.push_back({run.input, run.from + at});
+        BlockOfLanes& lanes = made[(run.to + at) / block];
+        lanes.block = (run.to + at) / block;
+        lanes.lanes.push_back({run.input, run.from + at});
       }
     }
-    std::vector<BlockOfLanes> blocks;
-    blocks.reserve(made.size());
-    for (auto& [block, lanes] : made) blocks.push_back(std::move(lanes));
     ChannelsTask task = {.rows = node.dims[0],
-                         .blocks = BlocksOf(node),
+                         .blocks = BlocksOf(node, block),
                          .pixels = node.dims[2] * node.dims[3],
-                         .block = block_};
+                         .block = block};
+    for (auto& [at, lanes] : made) task.made.push_back(std::move(lanes));
     std::vector<size_t> from;
     for (const size_t input : node.inputs) {
-      from.push_back(*placement_.offsets[input]);
-      task.blocks_of.push_back(BlocksOf(nodes_[input]));
+      from.push_back(layouts_.OffsetOf(input));
+      task.blocks_of.push_back(BlocksOf(nodes_[input], block));
     }
-    lowered_.steps.push_back({.what = absl::StrCat("channels ", absl::StrJoin(node.dims, "x")),
-                              .kernel = [task, from = std::move(from), to = *placement_.offsets[i],
-                                         kept = std::move(blocks)](const Addresses& addresses) {
-                                ChannelsTask here = task;
-                                for (const size_t at : from)
-                                  here.from.push_back(addresses.placed + at);
-                                here.to = addresses.placed + to;
-                                here.made = &kept;
-                                RunChannels(here);
-                              }});
+    AddKernel<ChannelsTask>(
+        &RunChannels, std::move(task),
+        [from = std::move(from), to = layouts_.OffsetOf(i)](ChannelsTask& here, float* placed) {
+          for (const size_t at : from) here.from.push_back(placed + at);
+          here.to = placed + to;
+        });
   }
 
   void Flatten(size_t i) {
     const Node& node = nodes_[i];
-    Argument to = Of(DNNL_ARG_TO, i);
+    Argument to = layouts_.Of(DNNL_ARG_TO, i);
     to.layout = {nodes_[node.inputs[0]].dims, kFloat, Tag::nchw};
-    AddReorder(Of(DNNL_ARG_FROM, node.inputs[0]), to);
+    AddReorder(layouts_.Of(DNNL_ARG_FROM, node.inputs[0]), to);
   }
 
   void Activate(size_t i) {
     const Node& node = nodes_[i];
-    AddActivation(Of(DNNL_ARG_SRC, node.inputs[0]), Of(DNNL_ARG_DST, i), node.activation);
+    AddActivation(layouts_.Of(DNNL_ARG_SRC, node.inputs[0]), layouts_.Of(DNNL_ARG_DST, i),
+                  node.activation);
   }
 
   void AddActivation(const Argument& from, const Argument& to, const Activation& activation) {
@@ -377,18 +323,14 @@ class Lowering {
     one.get_params_eltwise(0, what, alpha, beta);
     const dnnl::eltwise_forward::primitive_desc made(DirectEngine(), kInference, what, from.layout,
                                                      to.layout, alpha, beta, Attributes());
-    Add<dnnl::eltwise_forward>("activation", made, {from, to});
+    Add<dnnl::eltwise_forward>(made, {from, to});
   }
 
   const Network& network_;
   const std::vector<Node>& nodes_;
   PackedWeights::Store& weights_;
-  const int64_t block_;
-  const std::vector<bool> outside_;
-  const Placement placement_;
+  Layouts layouts_;
   Lowered lowered_;
-  size_t besides_ = 0;
-  size_t besides_most_ = 0;
 };
 
 }  // namespace

@@ -2,38 +2,22 @@
 #pragma once
 
 #include <functional>
-#include <memory>
 #include <oneapi/dnnl/dnnl.hpp>
-#include <string>
-#include <utility>
 #include <vector>
 
-#include "absl/types/span.h"
+#include "server/direct/layouts.h"
 #include "server/direct/network.h"
 #include "server/direct/primitives.h"
 
 namespace torchd {
 
-// Where a run finds its memory.
-struct Addresses {
-  float* placed = nullptr;
-  absl::Span<const float* const> inputs;
-};
-
-struct Argument {
-  enum class Where { kPlaced, kInput, kConstant };
-  int id = 0;  // DNNL_ARG_SRC and so on.
-  Where where = Where::kPlaced;
-  size_t at = 0;  // Floats from the beginning; of kInput: which one.
-  dnnl::memory::desc layout = {};
-  std::shared_ptr<dnnl::memory> constant = nullptr;
-};
-
+// A primitive, or one of our kernels.
 struct Step {
-  std::string what;
+  using Kernel = std::function<void()>;
   dnnl::primitive primitive = {};
   std::vector<Argument> arguments = {};
-  std::function<void(const Addresses&)> kernel = nullptr;  // Instead of a primitive.
+  // The kernel for the memory that begins at `placed`. None of a primitive.
+  std::function<Kernel(float* placed)> bind = nullptr;
 };
 
 struct Lowered {

@@ -30,22 +30,10 @@ class Simplifier {
     for (size_t i = 0; i < network_.nodes.size(); ++i) {
       Node& node = network_.nodes[i];
       for (size_t& input : node.inputs) input = now_[input];
-      switch (node.kind) {
-        case Kind::kAffine:
-          IntoConvolution(i);
-          break;
-        case Kind::kActivation:
-          IntoWhatMakesIt(i);
-          break;
-        case Kind::kAdd:
-          TakeConvolution(i);
-          break;
-        case Kind::kChannels:
-          Trace(i);
-          break;
-        default:
-          break;
-      }
+      if (node.kind == Kind::kAffine) IntoConvolution(i);
+      if (node.kind == Kind::kActivation) IntoWhatMakesIt(i);
+      if (node.kind == Kind::kAdd) TakeConvolution(i);
+      if (node.kind == Kind::kChannels) Trace(i);
     }
     for (size_t& output : network_.outputs) output = now_[output];
     return WithoutUnused();
@@ -58,12 +46,17 @@ class Simplifier {
     users_[by] = users_[node];
   }
 
+  // A convolution that nobody else needs, with nothing after it yet.
+  bool IsBareConvolution(size_t i) const {
+    const Node& node = network_.nodes[i];
+    return node.kind == Kind::kConvolution && users_[i] == 1 && node.activation.none() &&
+           !node.adds;
+  }
+
   void IntoConvolution(size_t i) {
     const Node& affine = network_.nodes[i];
+    if (!IsBareConvolution(affine.inputs[0])) return;
     Node& made = network_.nodes[affine.inputs[0]];
-    const bool takes = made.kind == Kind::kConvolution && users_[affine.inputs[0]] == 1 &&
-                       made.activation.none() && !made.adds;
-    if (!takes) return;
     const auto channels = static_cast<size_t>(made.channel_count());
     const size_t each = made.weights.count / channels;
     std::vector<float> weights(made.weights.span().begin(), made.weights.span().end());
@@ -95,13 +88,9 @@ class Simplifier {
     Node& sum = network_.nodes[i];
     for (const size_t at :
          {std::max(sum.inputs[0], sum.inputs[1]), std::min(sum.inputs[0], sum.inputs[1])}) {
-      const Node& made = network_.nodes[at];
-      if (made.kind != Kind::kConvolution || users_[at] != 1 || !made.activation.none() ||
-          made.adds) {
-        continue;
-      }
+      if (!IsBareConvolution(at)) continue;
       const size_t other = sum.inputs[0] == at ? sum.inputs[1] : sum.inputs[0];
-      Node moved = made;
+      Node moved = network_.nodes[at];
       moved.adds = true;
       moved.inputs.push_back(other);
       sum = std::move(moved);

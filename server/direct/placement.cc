@@ -9,10 +9,6 @@ namespace {
 
 using Kind = Node::Kind;
 
-constexpr int64_t kAlignment = 16;  // Floats: a line of the cache.
-
-int64_t RoundUp(int64_t value, int64_t to) { return (value + to - 1) / to * to; }
-
 // Part of a buffer.
 struct Spot {
   size_t buffer = 0;
@@ -195,10 +191,14 @@ std::vector<ChannelRun> RunsOf(const Node& node) {
   return runs;
 }
 
+int64_t BlocksOf(const Node& picture, int64_t block) {
+  return RoundUp(picture.channel_count(), block) / block;
+}
+
 size_t PlacedCount(const Node& node, int64_t block) {
   int64_t count = CountOf(node.dims);
-  if (node.picture()) count = count / node.dims[1] * RoundUp(node.dims[1], block);
-  return static_cast<size_t>(RoundUp(count, kAlignment));
+  if (node.picture()) count = count / node.channel_count() * BlocksOf(node, block) * block;
+  return static_cast<size_t>(RoundUp(count, kPlaceAlignment));
 }
 
 Placement Place(const Network& network, int64_t block, const std::vector<bool>& outside) {

@@ -18,6 +18,11 @@ struct ChannelRun {
 };
 std::vector<ChannelRun> RunsOf(const Node& node);
 
+constexpr int64_t RoundUp(int64_t value, int64_t to) { return (value + to - 1) / to * to; }
+
+// Floats: a line of the cache. All places begin at one.
+inline constexpr int64_t kPlaceAlignment = 16;
+
 struct Placement {
   // For each node, of its result; none where that is not in this memory.
   std::vector<std::optional<size_t>> offsets;
@@ -29,6 +34,7 @@ struct Placement {
 };
 
 // Pictures lie as [rows][channels / block][height][width][block], the last block filled up with 0.
+int64_t BlocksOf(const Node& picture, int64_t block);
 size_t PlacedCount(const Node& node, int64_t block);
 
 // `outside`: nodes whose results are elsewhere (inputs). Results whose times overlap share no

@@ -29,12 +29,9 @@ class DirectPlan final : public ShapedPlan {
         : network_(std::move(network)), outputs_(std::move(outputs)), gives_tuple_(gives_tuple) {}
 
     c10::IValue Run(torch::jit::Stack stack) const override {
-      std::vector<at::Tensor> kept;
       std::vector<const float*> inputs;
       for (const c10::IValue& value : stack) {
-        if (!value.isTensor()) continue;
-        kept.push_back(value.toTensor().contiguous());
-        inputs.push_back(kept.back().const_data_ptr<float>());
+        if (value.isTensor()) inputs.push_back(value.toTensor().const_data_ptr<float>());
       }
       std::vector<c10::IValue> results;
       std::vector<float*> outputs;
@@ -54,7 +51,8 @@ class DirectPlan final : public ShapedPlan {
     const bool gives_tuple_;
   };
 
-  // oneDNN's maximum of a number and what is no number is the number.
+  // Run() reads them where they are. oneDNN's maximum of a number and what is no number is the
+  // number.
   bool Takes(const std::vector<at::Tensor>& inputs) const override {
     return std::all_of(inputs.begin(), inputs.end(), [](const at::Tensor& input) {
       return input.scalar_type() == at::kFloat && input.is_contiguous() &&

@@ -30,13 +30,25 @@ Placement PlaceAll(const Network& network) {
   return Place(network, kBlock, InputsOutside(network));
 }
 
+// Two convolutions of one input, joined: where they lie.
+struct Joined {
+  Joined(int64_t first_channels, int64_t second_channels, int64_t rows = 1) {
+    NetworkMaker make(rows);
+    const size_t input = make.Input(3);
+    first = make.Convolution(input, first_channels);
+    second = make.Convolution(input, second_channels);
+    joined = make.Join({first, second});
+    placement = PlaceAll(make.Take({joined}));
+  }
+
+  size_t first;
+  size_t second;
+  size_t joined;
+  Placement placement;
+};
+
 TEST(PlacementTest, WhatIsJoinedIsWrittenThere) {
-  NetworkMaker make;
-  const size_t input = make.Input(3);
-  const size_t first = make.Convolution(input, 32);
-  const size_t second = make.Convolution(input, 20);
-  const size_t joined = make.Join({first, second});
-  const Placement placement = PlaceAll(make.Take({joined}));
+  const auto [first, second, joined, placement] = Joined(32, 20);
   EXPECT_THAT(placement.copied[joined], IsEmpty());
   EXPECT_EQ(*placement.offsets[first], *placement.offsets[joined]);
   EXPECT_EQ(*placement.offsets[second], *placement.offsets[joined] + 32 * kPixels);
@@ -58,20 +70,13 @@ TEST(PlacementTest, AGrowingJoinIsNeverCopied) {
 }
 
 TEST(PlacementTest, WhatDoesNotFitIsCopied) {
-  NetworkMaker make;
-  const size_t input = make.Input(3);
-  const size_t odd = make.Convolution(input, 20);
-  const size_t even = make.Convolution(input, 32);
-  const size_t joined = make.Join({odd, even});
-  const Placement placement = PlaceAll(make.Take({joined}));
-  EXPECT_THAT(placement.copied[joined], SizeIs(2));
+  const Joined two(20, 32);
+  EXPECT_THAT(two.placement.copied[two.joined], SizeIs(2));
 }
 
 TEST(PlacementTest, SeveralRowsAreCopied) {
-  NetworkMaker make(2);
-  const size_t input = make.Input(3);
-  const size_t joined = make.Join({make.Convolution(input, 32), make.Convolution(input, 32)});
-  EXPECT_THAT(PlaceAll(make.Take({joined})).copied[joined], SizeIs(2));
+  const Joined two(32, 32, /*rows=*/2);
+  EXPECT_THAT(two.placement.copied[two.joined], SizeIs(2));
 }
 
 TEST(PlacementTest, ASumTakesTheAddendsPlaceIfNobodyNeedsItLater) {
