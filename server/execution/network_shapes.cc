@@ -11,23 +11,18 @@
 namespace torchd {
 namespace {
 
-const Symbol& One(const Call& call) {
-  TORCH_CHECK(
-      !call.operands.empty() && call.operands[0].symbols.size() == 1 && !call.operands[0].list,
-      "a tensor is expected that depends on the inputs");
-  return call.operands[0].symbols[0];
-}
-
-const c10::IValue& Constant(const Call& call, size_t i) {
-  TORCH_CHECK(i < call.operands.size() && call.operands[i].symbols.empty(),
-              "a constant is expected");
-  return call.operands[i].constant;
-}
-
 // Whether it is that of the channels.
 void CheckChannels(const Symbol& symbol, int64_t dim) {
   TORCH_CHECK(symbol.dims.size() == 4 && symbol.groups == 1 && (dim == 1 || dim == -3),
               "a choice of other than a picture's channels");
+}
+
+// Of `each`; the last is what is left.
+std::vector<int64_t> PiecesOf(int64_t all, int64_t each) {
+  TORCH_CHECK(each > 0, "pieces of ", each);
+  std::vector<int64_t> sizes;
+  for (int64_t left = all; left > 0; left -= each) sizes.push_back(std::min(each, left));
+  return sizes;
 }
 
 }  // namespace
@@ -54,9 +49,9 @@ Answer Symbols::SplitAt(const Symbol& from, const std::vector<int64_t>& sizes) {
 }
 
 Answer Symbols::Concatenate(const Call& call) {
-  TORCH_CHECK(!call.operands.empty() && !call.operands[0].symbols.empty(), "nothing to join");
-  const std::vector<Symbol>& pieces = call.operands[0].symbols;
-  const int64_t dim = Constant(call, 1).toInt();
+  const std::vector<Symbol>& pieces = call.At(0).symbols;
+  TORCH_CHECK(!pieces.empty(), "nothing to join");
+  const int64_t dim = call.Constant(1).toInt();
   Dims dims = pieces[0].dims;
   dims.at(1) = 0;
   std::vector<size_t> inputs;
@@ -74,47 +69,40 @@ Answer Symbols::Concatenate(const Call& call) {
 }
 
 Answer Symbols::Chunk(const Call& call) {
-  const Symbol& from = One(call);
-  CheckChannels(from, Constant(call, 2).toInt());
-  const int64_t count = Constant(call, 1).toInt();
+  const Symbol& from = call.One(0);
+  CheckChannels(from, call.Constant(2).toInt());
+  const int64_t count = call.Constant(1).toInt();
   TORCH_CHECK(count > 0, count, " pieces");
-  const int64_t each = (from.dims[1] + count - 1) / count;
-  std::vector<int64_t> sizes;
-  for (int64_t left = from.dims[1]; left > 0; left -= each) sizes.push_back(std::min(each, left));
-  return SplitAt(from, sizes);
+  return SplitAt(from, PiecesOf(from.dims[1], (from.dims[1] + count - 1) / count));
 }
 
 Answer Symbols::Split(const Call& call) {
-  const Symbol& from = One(call);
-  CheckChannels(from, Constant(call, 2).toInt());
-  if (!Constant(call, 1).isInt()) return SplitAt(from, Constant(call, 1).toIntVector());
-  const int64_t each = Constant(call, 1).toInt();
-  TORCH_CHECK(each > 0, "pieces of ", each);
-  std::vector<int64_t> sizes;
-  for (int64_t left = from.dims[1]; left > 0; left -= each) sizes.push_back(std::min(each, left));
-  return SplitAt(from, sizes);
+  const Symbol& from = call.One(0);
+  CheckChannels(from, call.Constant(2).toInt());
+  if (!call.Constant(1).isInt()) return SplitAt(from, call.Constant(1).toIntVector());
+  return SplitAt(from, PiecesOf(from.dims[1], call.Constant(1).toInt()));
 }
 
 Answer Symbols::Narrow(const Call& call) {
-  const Symbol& from = One(call);
-  CheckChannels(from, Constant(call, 1).toInt());
-  const int64_t begin = Constant(call, 2).toInt();
-  return SliceChannels(from, begin, begin + Constant(call, 3).toInt());
+  const Symbol& from = call.One(0);
+  CheckChannels(from, call.Constant(1).toInt());
+  const int64_t begin = call.Constant(2).toInt();
+  return SliceChannels(from, begin, begin + call.Constant(3).toInt());
 }
 
 Answer Symbols::Slice(const Call& call) {
-  const Symbol& from = One(call);
-  const int64_t dim = Constant(call, 1).toInt();
+  const Symbol& from = call.One(0);
+  const int64_t dim = call.Constant(1).toInt();
   TORCH_CHECK(dim >= 0 && dim < static_cast<int64_t>(from.dims.size()), "no dimension ", dim);
   const int64_t size = from.dims[static_cast<size_t>(dim)];
   const auto bound = [&](size_t at, int64_t otherwise) {
-    if (Constant(call, at).isNone()) return otherwise;
-    const int64_t value = Constant(call, at).toInt();
+    if (call.Constant(at).isNone()) return otherwise;
+    const int64_t value = call.Constant(at).toInt();
     return std::clamp<int64_t>(value < 0 ? value + size : value, 0, size);
   };
   const int64_t begin = bound(2, 0);
   const int64_t end = bound(3, size);
-  TORCH_CHECK(Constant(call, 4).toInt() == 1, "a slice with steps");
+  TORCH_CHECK(call.Constant(4).toInt() == 1, "a slice with steps");
   if (begin == 0 && end == size) return {{from}};
   CheckChannels(from, dim);
   return SliceChannels(from, begin, end);
@@ -150,13 +138,13 @@ Answer Symbols::Reshaped(const Symbol& from, std::vector<int64_t> sizes) {
 }
 
 Answer Symbols::View(const Call& call) {
-  return Reshaped(One(call), Constant(call, 1).toIntVector());
+  return Reshaped(call.One(0), call.Constant(1).toIntVector());
 }
 
 Answer Symbols::Transpose(const Call& call) {
-  Symbol turned = One(call);
-  const int64_t first = Constant(call, 1).toInt();
-  const int64_t second = Constant(call, 2).toInt();
+  Symbol turned = call.One(0);
+  const int64_t first = call.Constant(1).toInt();
+  const int64_t second = call.Constant(2).toInt();
   TORCH_CHECK(turned.dims.size() == 5 && std::minmax(first, second) == std::minmax<int64_t>(1, 2),
               "a change of dimensions");
   std::swap(turned.dims[1], turned.dims[2]);
@@ -173,29 +161,29 @@ Answer Symbols::Flattened(const Symbol& from) {
 }
 
 Answer Symbols::Flatten(const Call& call) {
-  const Symbol& from = One(call);
-  const int64_t first = Constant(call, 1).toInt();
-  const int64_t last = Constant(call, 2).toInt();
+  const Symbol& from = call.One(0);
+  const int64_t first = call.Constant(1).toInt();
+  const int64_t last = call.Constant(2).toInt();
   const auto dims = static_cast<int64_t>(from.dims.size());
   TORCH_CHECK(first == 1 && (last == -1 || last == dims - 1) && from.groups == 1,
               "a flattening of other than each row");
   return dims == 2 ? Answer{{from}} : Flattened(from);
 }
 
-Answer Symbols::Same(const Call& call) { return {{One(call)}}; }
+Answer Symbols::Same(const Call& call) { return {{call.One(0)}}; }
 
 Answer Symbols::Size(const Call& call) {
-  const Symbol& from = One(call);
+  const Symbol& from = call.One(0);
   if (call.operands.size() > 1) {
     const auto count = static_cast<int64_t>(from.dims.size());
-    const int64_t dim = Constant(call, 1).toInt();
+    const int64_t dim = call.Constant(1).toInt();
     return {{}, false, from.dims.at(static_cast<size_t>(dim < 0 ? dim + count : dim))};
   }
   return {{}, false, c10::IValue(from.dims)};
 }
 
 Answer Symbols::DimCount(const Call& call) {
-  return {{}, false, static_cast<int64_t>(One(call).dims.size())};
+  return {{}, false, static_cast<int64_t>(call.One(0).dims.size())};
 }
 
 }  // namespace torchd

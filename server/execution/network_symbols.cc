@@ -13,27 +13,11 @@ namespace {
 using Kind = Node::Kind;
 using Activate_ = Activation::Kind;
 
-const Operand& At(const Call& call, size_t i) {
-  TORCH_CHECK(i < call.operands.size(), "an operand is missing");
-  return call.operands[i];
-}
-
-const Symbol& One(const Call& call, size_t i) {
-  TORCH_CHECK(At(call, i).symbols.size() == 1 && !At(call, i).list,
-              "a tensor is expected that depends on the inputs");
-  return At(call, i).symbols[0];
-}
-
 const Symbol& Picture(const Call& call, size_t i) {
-  const Symbol& symbol = One(call, i);
+  const Symbol& symbol = call.One(i);
   TORCH_CHECK(symbol.dims.size() == 4, "a picture is expected, not a tensor of ",
               symbol.dims.size(), " dimensions");
   return symbol;
-}
-
-const c10::IValue& Constant(const Call& call, size_t i) {
-  TORCH_CHECK(At(call, i).symbols.empty(), "a constant is expected");
-  return At(call, i).constant;
 }
 
 std::vector<int64_t> Ints(const c10::IValue& value) {
@@ -68,14 +52,14 @@ Numbers FloatsOf(const c10::IValue& value) {
 }
 
 bool IsNumber(const Call& call, size_t i) {
-  const Operand& operand = At(call, i);
+  const Operand& operand = call.At(i);
   return operand.symbols.empty() &&
          (operand.constant.isScalar() ||
           (operand.constant.isTensor() && operand.constant.toTensor().dim() == 0));
 }
 
 float NumberOf(const Call& call, size_t i) {
-  const c10::IValue& value = Constant(call, i);
+  const c10::IValue& value = call.Constant(i);
   return value.isTensor() ? value.toTensor().item().toFloat() : value.toScalar().toFloat();
 }
 
@@ -100,6 +84,22 @@ int64_t PositionsRoundedUp(int64_t size, int64_t padding, int64_t kernel, int64_
 }
 
 }  // namespace
+
+const Operand& Call::At(size_t i) const {
+  TORCH_CHECK(i < operands.size(), "an operand is missing");
+  return operands[i];
+}
+
+const Symbol& Call::One(size_t i) const {
+  TORCH_CHECK(At(i).symbols.size() == 1 && !At(i).list,
+              "a tensor is expected that depends on the inputs");
+  return At(i).symbols[0];
+}
+
+const c10::IValue& Call::Constant(size_t i) const {
+  TORCH_CHECK(At(i).symbols.empty(), "a constant is expected");
+  return At(i).constant;
+}
 
 Symbol Symbols::Input(const at::Tensor& tensor) {
   TORCH_CHECK(tensor.scalar_type() == c10::kFloat, "an input of ", tensor.scalar_type());
@@ -132,7 +132,7 @@ Answer Symbols::AddChannels(std::vector<size_t> inputs, std::vector<Channel> cha
 }
 
 Answer Symbols::Activate(const Call& call, Activation activation) {
-  const Symbol& from = One(call, 0);
+  const Symbol& from = call.One(0);
   TORCH_CHECK(from.groups == 1, "an activation within a shuffle");
   Node node;
   node.kind = Kind::kActivation;
@@ -152,25 +152,25 @@ Answer Symbols::HardSigmoid(const Call& call) { return Activate(call, {Activate_
 Answer Symbols::Silu(const Call& call) { return Activate(call, {Activate_::kSwish}); }
 Answer Symbols::HardSwish(const Call& call) { return Activate(call, {Activate_::kHardSwish}); }
 Answer Symbols::Gelu(const Call& call) {
-  TORCH_CHECK(Constant(call, 1).toStringRef() == "none", "a gelu that is approximated");
+  TORCH_CHECK(call.Constant(1).toStringRef() == "none", "a gelu that is approximated");
   return Activate(call, {Activate_::kGelu});
 }
 
 Answer Symbols::ConvolveBy(const Call& call, size_t groups_at, bool may_transpose) {
   const Symbol& from = Picture(call, 0);
-  const at::Tensor weights = Constant(call, 1).toTensor();
+  const at::Tensor weights = call.Constant(1).toTensor();
   TORCH_CHECK(weights.dim() == 4, "a convolution of ", weights.dim() - 2, " dimensions");
-  TORCH_CHECK(!may_transpose || !Constant(call, 6).toBool(), "a transposed convolution");
+  TORCH_CHECK(!may_transpose || !call.Constant(6).toBool(), "a transposed convolution");
   Node node;
   node.kind = Kind::kConvolution;
   node.inputs = {from.node};
   node.weights = Floats(weights);
-  node.bias = FloatsOf(Constant(call, 2));
+  node.bias = FloatsOf(call.Constant(2));
   node.kernel = {weights.size(2), weights.size(3)};
-  node.stride = PairOf(Constant(call, 3));
-  node.before = node.after = PairOf(Constant(call, 4));
-  node.dilation = PairOf(Constant(call, 5));
-  node.groups = Constant(call, groups_at).toInt();
+  node.stride = PairOf(call.Constant(3));
+  node.before = node.after = PairOf(call.Constant(4));
+  node.dilation = PairOf(call.Constant(5));
+  node.groups = call.Constant(groups_at).toInt();
   TORCH_CHECK(weights.size(1) * node.groups == from.dims[1], "weights for other channels");
   node.dims = {from.dims[0], weights.size(0)};
   for (size_t i = 0; i < 2; ++i) {
@@ -183,7 +183,7 @@ Answer Symbols::ConvolveBy(const Call& call, size_t groups_at, bool may_transpos
 
 Answer Symbols::Convolution(const Call& call) { return ConvolveBy(call, 8, true); }
 Answer Symbols::Convolution2d(const Call& call) {
-  TORCH_CHECK(!Constant(call, 4).isString(), "padding by name");
+  TORCH_CHECK(!call.Constant(4).isString(), "padding by name");
   return ConvolveBy(call, 6, false);
 }
 
@@ -203,12 +203,12 @@ Answer Symbols::Scale(const Symbol& from, const c10::IValue& weights, const c10:
 
 Answer Symbols::BatchNorm(const Call& call) {
   const Symbol& from = Picture(call, 0);
-  TORCH_CHECK(!Constant(call, 5).toBool(), "a batch norm in training");
-  const at::Tensor mean = Constant(call, 3).toTensor();
-  at::Tensor scale = at::rsqrt(Constant(call, 4).toTensor() + Constant(call, 7).toDouble());
-  if (!Constant(call, 1).isNone()) scale = scale * Constant(call, 1).toTensor();
+  TORCH_CHECK(!call.Constant(5).toBool(), "a batch norm in training");
+  const at::Tensor mean = call.Constant(3).toTensor();
+  at::Tensor scale = at::rsqrt(call.Constant(4).toTensor() + call.Constant(7).toDouble());
+  if (!call.Constant(1).isNone()) scale = scale * call.Constant(1).toTensor();
   at::Tensor shift = -mean * scale;
-  if (!Constant(call, 2).isNone()) shift = shift + Constant(call, 2).toTensor();
+  if (!call.Constant(2).isNone()) shift = shift + call.Constant(2).toTensor();
   return Scale(from, scale, shift);
 }
 
@@ -218,14 +218,14 @@ Answer Symbols::PoolBy(const Call& call, Kind kind) {
   Node node;
   node.kind = kind;
   node.inputs = {from.node};
-  node.kernel = PairOf(Constant(call, 1));
-  node.stride = Ints(Constant(call, 2)).empty() ? node.kernel : PairOf(Constant(call, 2));
-  node.before = PairOf(Constant(call, 3));
-  if (!mean) node.dilation = PairOf(Constant(call, 4));
-  const bool rounds_up = Constant(call, mean ? 4 : 5).toBool();
+  node.kernel = PairOf(call.Constant(1));
+  node.stride = Ints(call.Constant(2)).empty() ? node.kernel : PairOf(call.Constant(2));
+  node.before = PairOf(call.Constant(3));
+  if (!mean) node.dilation = PairOf(call.Constant(4));
+  const bool rounds_up = call.Constant(mean ? 4 : 5).toBool();
   if (mean) {
-    node.counts_padding = Constant(call, 5).toBool();
-    TORCH_CHECK(call.operands.size() < 7 || Constant(call, 6).isNone(), "another divisor");
+    node.counts_padding = call.Constant(5).toBool();
+    TORCH_CHECK(call.operands.size() < 7 || call.Constant(6).isNone(), "another divisor");
   }
   node.dims = {from.dims[0], from.dims[1]};
   for (size_t i = 0; i < 2; ++i) {
@@ -251,7 +251,7 @@ Answer Symbols::AvgPool(const Call& call) { return PoolBy(call, Kind::kMeanPool)
 
 Answer Symbols::AdaptiveAvgPool(const Call& call) {
   const Symbol& from = Picture(call, 0);
-  const Pair wanted = PairOf(Constant(call, 1));
+  const Pair wanted = PairOf(call.Constant(1));
   if (wanted[0] == from.dims[2] && wanted[1] == from.dims[3]) return {{from}};
   Node node;
   node.kind = Kind::kMeanPool;
@@ -277,21 +277,21 @@ Answer Symbols::MeanOverAll(const Symbol& from, bool keeps) {
 Answer Symbols::Mean(const Call& call) {
   const Symbol& from = Picture(call, 0);
   std::vector<size_t> dims;
-  for (const int64_t dim : Ints(Constant(call, 1))) dims.push_back(DimOf(from, dim));
+  for (const int64_t dim : Ints(call.Constant(1))) dims.push_back(DimOf(from, dim));
   std::sort(dims.begin(), dims.end());
   TORCH_CHECK((dims == std::vector<size_t>{2, 3}), "a mean over other than height and width");
-  TORCH_CHECK(Constant(call, 3).isNone(), "a mean of another type");
-  return MeanOverAll(from, Constant(call, 2).toBool());
+  TORCH_CHECK(call.Constant(3).isNone(), "a mean of another type");
+  return MeanOverAll(from, call.Constant(2).toBool());
 }
 
 Answer Symbols::Sum(const Call& call) {
   CheckNoAlpha(call);
-  const Symbol& from = One(call, 0);
+  const Symbol& from = call.One(0);
   if (IsNumber(call, 1)) {
     const auto channels = from.dims[1];
     return Scale(from, at::ones({channels}), at::full({channels}, NumberOf(call, 1)));
   }
-  const Symbol& other = One(call, 1);
+  const Symbol& other = call.One(1);
   TORCH_CHECK(from.dims == other.dims && from.dims.size() == 4, "a sum of unequal tensors");
   Node node;
   node.kind = Kind::kAdd;
@@ -302,7 +302,7 @@ Answer Symbols::Sum(const Call& call) {
 
 Answer Symbols::Product(const Call& call) {
   if (IsNumber(call, 1)) {
-    const Symbol& from = One(call, 0);
+    const Symbol& from = call.One(0);
     const auto channels = from.dims[1];
     return Scale(from, at::full({channels}, NumberOf(call, 1)), at::zeros({channels}));
   }
@@ -319,13 +319,13 @@ Answer Symbols::Product(const Call& call) {
 }
 
 Answer Symbols::Linear(const Call& call) {
-  return LinearBy(One(call, 0), Constant(call, 1).toTensor(), Constant(call, 2));
+  return LinearBy(call.One(0), call.Constant(1).toTensor(), call.Constant(2));
 }
 
 Answer Symbols::AddMm(const Call& call) {
   TORCH_CHECK(NumberOf(call, 3) == 1 && NumberOf(call, 4) == 1, "a product with factors");
-  TORCH_CHECK(Constant(call, 0).toTensor().dim() == 1, "a bias that is not one row");
-  return LinearBy(One(call, 1), Constant(call, 2).toTensor().t(), Constant(call, 0));
+  TORCH_CHECK(call.Constant(0).toTensor().dim() == 1, "a bias that is not one row");
+  return LinearBy(call.One(1), call.Constant(2).toTensor().t(), call.Constant(0));
 }
 
 Answer Symbols::LinearBy(const Symbol& from, const at::Tensor& weights, const c10::IValue& bias) {
@@ -341,8 +341,8 @@ Answer Symbols::LinearBy(const Symbol& from, const at::Tensor& weights, const c1
 }
 
 Answer Symbols::Dropout(const Call& call) {
-  TORCH_CHECK(!Constant(call, 2).toBool(), "a dropout in training");
-  return {{One(call, 0)}};
+  TORCH_CHECK(!call.Constant(2).toBool(), "a dropout in training");
+  return {{call.One(0)}};
 }
 
 Answer Symbols::Apply(const std::string& name, const Call& call) {

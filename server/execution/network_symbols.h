@@ -29,6 +29,11 @@ struct Operand {
 };
 struct Call {
   std::vector<Operand> operands;
+
+  // These throw c10::Error where operand `i` is missing or something else.
+  const Operand& At(size_t i) const;
+  const Symbol& One(size_t i) const;  // Tensor that depends on the inputs.
+  const c10::IValue& Constant(size_t i) const;
 };
 struct Answer {
   std::vector<Symbol> symbols = {};

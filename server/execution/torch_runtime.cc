@@ -15,16 +15,10 @@
 #include <vector>
 
 #include "server/base/log.h"
+#include "server/direct/libgomp.h"
 #include "server/execution/catch_torch.h"
 #include "server/execution/executor_memory.h"
 #include "server/execution/standard_error_tap.h"
-
-// From the libgomp that LibTorch uses; its header comes with g++ only.
-// NOLINTNEXTLINE(readability-identifier-naming): its name there.
-extern "C" void GOMP_parallel(void (*body)(void*), void* data, unsigned threads, unsigned flags);
-extern "C" int omp_get_thread_num();
-extern "C" void omp_set_num_threads(int threads);
-extern "C" int omp_pause_resource_all(int kind);
 
 namespace torchd {
 namespace {
@@ -114,18 +108,14 @@ void PrepareLoaderThread() {
   t_of_loader = true;
 }
 
-TeamToCompileFor::TeamToCompileFor() : of_loader_(t_of_loader && g_executor_threads > 1) {
-  if (of_loader_) omp_set_num_threads(g_executor_threads);
-}
-
-TeamToCompileFor::~TeamToCompileFor() {
-  if (!of_loader_) return;
+TeamEndsWithRun::~TeamEndsWithRun() {
+  if (!t_of_loader) return;
   omp_pause_resource_all(kPauseSoft);
   omp_set_num_threads(1);
 }
 
-TeamEndsWithRun::~TeamEndsWithRun() {
-  if (t_of_loader) omp_pause_resource_all(kPauseSoft);
+TeamToCompileFor::TeamToCompileFor() {
+  if (t_of_loader) omp_set_num_threads(g_executor_threads);
 }
 
 bool DevicePoisoned() { return g_device_poisoned; }

@@ -27,21 +27,6 @@ void KeepTeamOnCores(int threads, int executor);
 // place of an executor): it never opens a team.
 void PrepareLoaderThread();
 
-// For as long as it lives, the calling loader has a team as an executor's: what some libraries
-// compile keeps to the number of threads that it was compiled with. The team ends with it. For
-// short runs: while there are more threads than cores, those that wait for others sleep instead of
-// spin.
-class TeamToCompileFor {
- public:
-  TeamToCompileFor();
-  ~TeamToCompileFor();
-  TeamToCompileFor(const TeamToCompileFor&) = delete;
-  TeamToCompileFor& operator=(const TeamToCompileFor&) = delete;
-
- private:
-  const bool of_loader_;
-};
-
 // Around a run of code that was compiled for a number of threads and opens a team of that size on
 // whatever thread runs it: on a loader's, the team ends with the run. One that stayed, though idle,
 // would have every executor's barrier sleep for good.
@@ -51,6 +36,17 @@ class TeamEndsWithRun {
   ~TeamEndsWithRun();
   TeamEndsWithRun(const TeamEndsWithRun&) = delete;
   TeamEndsWithRun& operator=(const TeamEndsWithRun&) = delete;
+};
+
+// Likewise around a run that may compile: what some libraries compile keeps to the number of
+// threads that it was compiled with, so a loader has a team as an executor's for it. For short
+// runs: while there are more threads than cores, those that wait for others sleep instead of spin.
+class TeamToCompileFor {
+ public:
+  TeamToCompileFor();
+
+ private:
+  const TeamEndsWithRun ends_;
 };
 
 // What LibTorch takes for the first model of a process, some MiB, it takes here: an archive read,

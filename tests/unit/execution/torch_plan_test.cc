@@ -7,8 +7,10 @@
 #include <ctime>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
+#include "absl/status/statusor.h"
 #include "gtest/gtest.h"
 #include "server/execution/plan_trial.h"
 #include "server/execution/torch_runtime.h"
@@ -19,21 +21,31 @@ namespace {
 
 using State = PlanCandidate::State;
 
+struct Parameter {
+  const char* name;
+  std::vector<int64_t> sizes;
+};
+
+// The body of forward(self, x) and what it refers to, drawn at random.
+torch::jit::Module MakeModule(const std::string& body,
+                              const std::vector<Parameter>& parameters = {}) {
+  at::manual_seed(7);
+  torch::jit::Module module("Network");
+  for (const auto& [name, sizes] : parameters) {
+    module.register_parameter(name, at::randn(sizes), false);
+  }
+  module.define("def forward(self, x):\n" + body);
+  module.eval();
+  return module;
+}
+
 // Pictures of 3 channels to 4 scores.
 torch::jit::Module MakeNetwork() {
-  at::manual_seed(7);
-  torch::jit::Module network("Network");
-  network.register_parameter("first", at::randn({16, 3, 3, 3}), false);
-  network.register_parameter("bias", at::randn({16}), false);
-  network.register_parameter("second", at::randn({16, 16, 3, 3}), false);
-  network.register_parameter("scores", at::randn({4, 16}), false);
-  network.define(
-      "def forward(self, image):\n"
-      "    hidden = torch.relu(torch.conv2d(image, self.first, self.bias))\n"
+  return MakeModule(
+      "    hidden = torch.relu(torch.conv2d(x, self.first, self.bias))\n"
       "    hidden = torch.relu(torch.conv2d(hidden, self.second) + 0.5)\n"
-      "    return torch.linear(hidden.mean([2, 3]), self.scores)\n");
-  network.eval();
-  return network;
+      "    return torch.linear(hidden.mean([2, 3]), self.scores)\n",
+      {{"first", {16, 3, 3, 3}}, {"bias", {16}}, {"second", {16, 16, 3, 3}}, {"scores", {4, 16}}});
 }
 
 at::Tensor Picture(int64_t rows, int64_t side) {
@@ -89,10 +101,8 @@ double CpuSeconds(clockid_t clock) {
 // oneDNN divides the work when it compiles, not when it runs. Where a loader, which has no team,
 // had compiled for itself alone, an executor's other thread would have nothing to do.
 TEST(TeamTest, WhatALoaderCompiledIsRunByTheExecutorsWholeTeam) {
-  torch::jit::Module network("Network");
-  network.register_parameter("kernel", at::randn({64, 64, 3, 3}), false);
-  network.define("def forward(self, x):\n    return torch.relu(torch.conv2d(x, self.kernel))\n");
-  network.eval();
+  const torch::jit::Module network = MakeModule(
+      "    return torch.relu(torch.conv2d(x, self.kernel))\n", {{"kernel", {64, 64, 3, 3}}});
   const at::Tensor input = at::randn({1, 64, 64, 64});
   double others_part = 0;
   std::thread executor([&] {
@@ -122,27 +132,35 @@ INSTANTIATE_TEST_SUITE_P(Plans, TorchPlanTest,
 
 class TryPlansTest : public ::testing::Test {
  protected:
-  std::string Save(const torch::jit::Module& network) const {
-    network.save(folder_.Path("model.pt"));
-    return folder_.Path("model.pt");
+  TryPlansTest() { TakesRowsOf({3, 12, 12}); }
+
+  void TakesRowsOf(std::vector<int64_t> shape) {
+    config_.inputs = {{"x", "float32", std::move(shape)}};
   }
 
-  TempFolder folder_;
-  ModelConfig config_ = [] {
-    ModelConfig config;
-    config.inputs = {{"image", "float32", {3, 12, 12}}};
-    return config;
-  }();
+  // By candidate, the default first; throws what went wrong with all of them.
+  std::vector<PlanCandidate> Try(const torch::jit::Module& network,
+                                 const std::vector<Plan>& plans) const {
+    return TryAny(network, plans).value();
+  }
+
+  absl::StatusOr<std::vector<PlanCandidate>> TryAny(const torch::jit::Module& network,
+                                                    const std::vector<Plan>& plans) const {
+    network.save(folder_.Path("model.pt"));
+    return TryPlans(folder_.Path("model.pt"), config_, plans);
+  }
+
+  const TempFolder folder_;
+  ModelConfig config_;
 };
 
 TEST_F(TryPlansTest, EachIsTimedBesideTheDefault) {
-  const auto tried = TryPlans(Save(MakeNetwork()), config_,
-                              {Plan::kOneDnn, Plan::kChannelsLast, Plan::kGraph, Plan::kDirect});
-  ASSERT_TRUE(tried.ok()) << tried.status();
-  ASSERT_EQ(tried->size(), 5u);
-  EXPECT_EQ((*tried)[0].plan, kDefaultPlan);
-  EXPECT_EQ((*tried)[0].ratio, 1);
-  for (const PlanCandidate& candidate : *tried) {
+  const auto tried =
+      Try(MakeNetwork(), {Plan::kOneDnn, Plan::kChannelsLast, Plan::kGraph, Plan::kDirect});
+  ASSERT_EQ(tried.size(), 5u);
+  EXPECT_EQ(tried[0].plan, kDefaultPlan);
+  EXPECT_EQ(tried[0].ratio, 1);
+  for (const PlanCandidate& candidate : tried) {
     EXPECT_EQ(candidate.state, State::kTimed) << Name(candidate.plan) << candidate.reason;
     EXPECT_GT(candidate.run, Duration(0));
     EXPECT_LT(candidate.difference, kPlanTolerance);
@@ -151,46 +169,35 @@ TEST_F(TryPlansTest, EachIsTimedBesideTheDefault) {
 
 TEST_F(TryPlansTest, FewerBitsDifferAndAreTimedOnlyWithinWhatIsAllowed) {
   const std::vector<Plan> shorter = {Plan::kBf16, Plan::kFp16, Plan::kInt8};
-  const std::string file = Save(MakeNetwork());
-  const auto strict = TryPlans(file, config_, shorter);
-  ASSERT_TRUE(strict.ok()) << strict.status();
+  const auto strict = Try(MakeNetwork(), shorter);
   config_.plan_difference_max = 0.3;
-  const auto allowed = TryPlans(file, config_, shorter);
-  ASSERT_TRUE(allowed.ok()) << allowed.status();
+  const auto allowed = Try(MakeNetwork(), shorter);
   for (size_t i = 1; i <= shorter.size(); ++i) {
-    EXPECT_EQ((*strict)[i].state, State::kWrong) << Name(shorter[i - 1]) << (*strict)[i].reason;
-    EXPECT_EQ((*allowed)[i].state, State::kTimed) << Name(shorter[i - 1]) << (*allowed)[i].reason;
-    EXPECT_GT((*allowed)[i].difference, kPlanTolerance);
-    EXPECT_LT((*allowed)[i].difference, 0.3);
+    EXPECT_EQ(strict[i].state, State::kWrong) << Name(shorter[i - 1]) << strict[i].reason;
+    EXPECT_EQ(allowed[i].state, State::kTimed) << Name(shorter[i - 1]) << allowed[i].reason;
+    EXPECT_GT(allowed[i].difference, kPlanTolerance);
+    EXPECT_LT(allowed[i].difference, 0.3);
   }
 }
 
 TEST_F(TryPlansTest, NothingToQuantize) {
-  torch::jit::Module module("Module");
-  module.define("def forward(self, x):\n    return x.flatten(1)\n");
-  module.eval();
-  config_.inputs = {{"x", "float32", {8}}};
-  const auto tried = TryPlans(Save(module), config_, {Plan::kInt8});
-  ASSERT_TRUE(tried.ok()) << tried.status();
-  EXPECT_EQ((*tried)[1].state, State::kFailed);
-  EXPECT_NE((*tried)[1].reason.find("no linear layers"), std::string::npos) << (*tried)[1].reason;
+  TakesRowsOf({8});
+  const auto tried = Try(MakeModule("    return x.flatten(1)\n"), {Plan::kInt8});
+  EXPECT_EQ(tried[1].state, State::kFailed);
+  EXPECT_NE(tried[1].reason.find("no linear layers"), std::string::npos) << tried[1].reason;
 }
 
 TEST_F(TryPlansTest, NoPicturesNoChannels) {
-  torch::jit::Module linear("Linear");
-  linear.register_parameter("scores", at::randn({4, 8}), false);
-  linear.define("def forward(self, x):\n    return torch.linear(x, self.scores)\n");
-  linear.eval();
-  config_.inputs = {{"x", "float32", {8}}};
-  const auto tried = TryPlans(Save(linear), config_, {Plan::kChannelsLast});
-  ASSERT_TRUE(tried.ok()) << tried.status();
-  EXPECT_EQ((*tried)[1].state, State::kFailed);
-  EXPECT_EQ((*tried)[1].reason, "the model takes no pictures");
+  TakesRowsOf({8});
+  const auto linear = MakeModule("    return torch.linear(x, self.scores)\n", {{"scores", {4, 8}}});
+  const auto tried = Try(linear, {Plan::kChannelsLast});
+  EXPECT_EQ(tried[1].state, State::kFailed);
+  EXPECT_EQ(tried[1].reason, "the model takes no pictures");
 }
 
 TEST_F(TryPlansTest, AModelThatDoesNotRunIsAnError) {
-  config_.inputs[0].shape = {5, 12, 12};
-  EXPECT_FALSE(TryPlans(Save(MakeNetwork()), config_, {Plan::kGraph}).ok());
+  TakesRowsOf({5, 12, 12});
+  EXPECT_FALSE(TryAny(MakeNetwork(), {Plan::kGraph}).ok());
 }
 
 }  // namespace
