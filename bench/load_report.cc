@@ -27,7 +27,7 @@ constexpr int kDeadlineExceeded = 4;
 constexpr int kResourceExhausted = 8;
 constexpr int kUnavailable = 14;
 
-double Milliseconds(Duration duration) { return Seconds(duration) * 1e3; }
+double InMilliseconds(Duration duration) { return Seconds(duration) * 1e3; }
 
 // The calls of a phase, or of one client or model in it.
 class Group {
@@ -36,13 +36,13 @@ class Group {
 
   // `in_phase`: it ended before the phase did. `good`: its answer was OK and in time.
   void Add(const Sample& sample, bool in_phase, bool good) {
-    const double milliseconds = Milliseconds(sample.ended - sample.planned.at);
+    const double milliseconds = InMilliseconds(sample.ended - sample.planned.at);
     const int code = std::min<int>(sample.code, kCodes.size() - 1);
     ++codes_[code];
     if (code == kOk) ok_ms_.push_back(milliseconds);
     if (code == kResourceExhausted || code == kUnavailable) refused_ms_.push_back(milliseconds);
     if (code == kDeadlineExceeded) exceeded_ms_.push_back(milliseconds);
-    late_ms_.push_back(Milliseconds(sample.sent - sample.planned.at));
+    late_ms_.push_back(InMilliseconds(sample.sent - sample.planned.at));
     good_ += good ? 1 : 0;
     ok_in_phase_ += code == kOk && in_phase ? 1 : 0;
   }
@@ -236,7 +236,7 @@ std::string LoadJson(const LoadRecord& record) {
   }
   const Json json = {{"mode", record.closed ? "closed" : "open"},
                      {"concurrency", record.concurrency},
-                     {"deadline_ms", Milliseconds(record.deadline)},
+                     {"deadline_ms", InMilliseconds(record.deadline)},
                      {"clients", record.clients},
                      {"greedy", record.greedy},
                      {"seed", record.seed},

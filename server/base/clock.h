@@ -45,6 +45,8 @@ inline long Microseconds(Duration duration) {
   return static_cast<long>(std::chrono::duration_cast<std::chrono::microseconds>(duration).count());
 }
 
+inline long Milliseconds(Duration duration) { return Microseconds(duration) / 1000; }
+
 inline double Seconds(Duration duration) { return std::chrono::duration<double>(duration).count(); }
 
 }  // namespace torchd

@@ -8,11 +8,6 @@
 #include "server/batching/scheduler.h"
 
 namespace torchd {
-namespace {
-
-int64_t Milliseconds(Duration duration) { return Microseconds(duration) / 1000; }
-
-}  // namespace
 
 // Until each executor is free that the lane may use: those that run it, else the next to end.
 std::vector<Duration> Scheduler::FreeIn(const LaneState& lane, Instant now) const {

@@ -17,8 +17,6 @@ constexpr Duration kQueueRetry = std::chrono::milliseconds(20);
 constexpr Duration kPatience = std::chrono::milliseconds(500);
 constexpr int kMeanOf = 8;  // About so many tasks make the mean.
 
-int64_t Milliseconds(Duration duration) { return Microseconds(duration) / 1000; }
-
 // With what it has waited.
 int LevelOf(const PrepTask& task, Instant since, Instant now) {
   const auto level = static_cast<int64_t>(task.priority);
