@@ -16,7 +16,10 @@ using State = PlanCandidate::State;
 // Shorter runs are mostly the call around them.
 constexpr Duration kWorthASearch = std::chrono::microseconds(300);
 constexpr std::chrono::milliseconds kTrialMin(500);
+// Two runs are close where the shorter takes more than this of the longer.
 constexpr double kCloseCall = 0.9;
+
+// Plans that are tried in one process, in turn.
 struct Group {
   std::vector<Plan> plans;
   double share = 1;  // Of what is left of the time, at most.
@@ -44,6 +47,15 @@ std::string KeyOf(const VersionFolder& folder, const ModelConfig& config) {
   if (digest.empty() || !PackageMayServe(folder, config)) return digest;
   const std::string package = DigestOf(folder.package_file);
   return package.empty() ? package : absl::StrCat(digest, "-", package);
+}
+
+// The default runs beside all others; its first times stand for it.
+void Append(std::vector<PlanCandidate>& candidates, std::vector<PlanCandidate> tried) {
+  for (PlanCandidate& candidate : tried) {
+    if (candidate.plan != kDefaultPlan || candidates.empty()) {
+      candidates.push_back(std::move(candidate));
+    }
+  }
 }
 
 // It says nothing about the plans: the server stops, or nobody waits for them any more.
@@ -164,11 +176,7 @@ std::vector<PlanCandidate> PlanSearch::TryAll(const VersionFolder& folder,
     if (wanted && !wanted()) return candidates;
     const Instant now = clock_.Now();
     const auto share = std::chrono::duration_cast<Duration>((end - now) * group.share);
-    for (PlanCandidate& candidate : TryGroup(folder, allowed, now + share, wanted)) {
-      if (candidate.plan != kDefaultPlan || candidates.empty()) {
-        candidates.push_back(std::move(candidate));
-      }
-    }
+    Append(candidates, TryGroup(folder, allowed, now + share, wanted));
     for (const Plan plan : group.plans) {
       if (config.plans_forbidden.count(plan) > 0) candidates.push_back({.plan = plan});
     }
@@ -217,11 +225,7 @@ std::vector<PlanCandidate> PlanSearch::TryGroup(const VersionFolder& folder,
   std::vector<PlanCandidate> candidates;
   for (const Plan plan : plans) {
     if (plans.size() > 1 && !absl::IsDeadlineExceeded(why) && !StoppedShort(why)) {
-      for (PlanCandidate& candidate : TryGroup(folder, {plan}, end, wanted)) {
-        if (candidate.plan != kDefaultPlan || candidates.empty()) {
-          candidates.push_back(std::move(candidate));
-        }
-      }
+      Append(candidates, TryGroup(folder, {plan}, end, wanted));
       continue;
     }
     const bool failed = absl::IsDeadlineExceeded(why) ? had_time : !StoppedShort(why);
