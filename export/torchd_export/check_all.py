@@ -8,7 +8,7 @@ import tempfile
 import time
 
 from torchd_export import ExportError, huggingface, image_models, text_models
-from torchd_export.entry import Entry
+from torchd_export.entry import Entry, Format
 
 KINDS = ("torchvision", "huggingface")
 
@@ -53,15 +53,15 @@ def _outcome(kind: str, name: str, package: bool, dynamic_batch: bool) -> str:
 def _export(kind: str, name: str, repository: pathlib.Path, package: bool,
             dynamic_batch: bool) -> tuple[str, pathlib.Path]:
     """How it was made, and the file."""
-    form: image_models.Format | huggingface.Format
+    form: Format
     if kind == "torchvision":
         method = image_models.torchvision_method(name, None)
-        form = image_models.Format(package, dynamic_batch)
+        form = Format(package, dynamic_batch)
         entry = Entry(repository, name, "check-all", ("model.yaml", "labels.txt", form.file))
         image_models.export_torchvision(entry, name, "random",
                                         method, form)
     else:
-        form = huggingface.Format(package=package, dynamic_batch=dynamic_batch)
+        form = huggingface.TextFormat(package, dynamic_batch)
         method = form.method
         classifier = huggingface.named_shape(name, text_models.default_vocabulary())
         entry = Entry(repository, name, "check-all", ("model.yaml", "labels.txt", form.file))

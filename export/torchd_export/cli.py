@@ -6,7 +6,7 @@ import sys
 
 from torchd_export import (EXPORTER_VERSION, ExportError, check_all, huggingface, image_models,
                            text_models, torchscript)
-from torchd_export.entry import Entry, check_name, is_current
+from torchd_export.entry import Entry, Format, check_name, is_current
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -115,12 +115,12 @@ def _add_format_options(parser: argparse.ArgumentParser) -> None:
                         help="of pt2: takes any number of rows at once, not one")
 
 
-def _format(options: argparse.Namespace) -> image_models.Format:
+def _format(options: argparse.Namespace) -> Format:
     package = options.format == "pt2"
     if options.dynamic_batch and not package:
         raise ExportError("--dynamic-batch: expected with --format pt2; TorchScript takes any "
                           "number of rows anyway")
-    return image_models.Format(package, options.dynamic_batch)
+    return Format(package, options.dynamic_batch)
 
 
 def _positive(text: str) -> int:
@@ -166,7 +166,7 @@ def _run_huggingface(options: argparse.Namespace) -> None:
         raise ExportError("--tokens: expected with --format pt2; TorchScript takes any length "
                           "anyway")
     classifier = _classifier(options)
-    form = huggingface.Format(options.method, package, options.dynamic_batch, options.tokens)
+    form = huggingface.TextFormat(package, options.dynamic_batch, options.method, options.tokens)
     name = options.name or options.model or classifier.model_type
     _make(options, name, classifier.recipe + form.recipe,
           lambda entry: huggingface.export(entry, classifier, form), more_files=("vocab.txt",),

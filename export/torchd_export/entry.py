@@ -33,6 +33,25 @@ class Entry:
         return f"{_STAMP_START}{EXPORTER_VERSION}: {self.recipe}"
 
 
+@dataclasses.dataclass(frozen=True)
+class Format:
+    """What file the model becomes."""
+
+    package: bool = False  # model.pt2 instead of model.pt.
+    dynamic_batch: bool = False  # Of a package: any number of rows, not one.
+
+    @property
+    def file(self) -> str:
+        return "1/model.pt2" if self.package else "1/model.pt"
+
+    @property
+    def recipe(self) -> str:
+        """Empty for TorchScript, whose recipes are older than the choice."""
+        if not self.package:
+            return ""
+        return ", pt2, " + ("dynamic batch" if self.dynamic_batch else "one row")
+
+
 def check_name(name: str) -> None:
     """A name becomes a folder; one with a slash or a leading dot would leave the repository."""
     if not _NAME.fullmatch(name):

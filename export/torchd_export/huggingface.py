@@ -5,7 +5,7 @@ import json
 import pathlib
 
 from torchd_export import ExportError, aot_package, torchscript
-from torchd_export.entry import Entry, copy_file, file_digest, model_yaml, write
+from torchd_export.entry import Entry, Format, copy_file, file_digest, model_yaml, write
 from torchd_export.text_models import RANDOM_SEED, example_batches
 
 SHAPES = {"bert-base": "bert", "distilbert-base": "distilbert"}  # transformers' defaults.
@@ -47,24 +47,17 @@ class Classifier:
 
 
 @dataclasses.dataclass(frozen=True)
-class Format:
-    """What file the model becomes."""
+class TextFormat(Format):
+    """With what only texts have."""
 
     method: str = "trace"  # Of model.pt.
-    package: bool = False  # model.pt2 instead.
-    dynamic_batch: bool = False  # Of a package: any number of rows, not one.
     tokens: int | None = None  # Of a package: this length alone.
-
-    @property
-    def file(self) -> str:
-        return "1/model.pt2" if self.package else "1/model.pt"
 
     @property
     def recipe(self) -> str:
         if not self.package:
             return f", {self.method}"
-        return (", pt2, " + ("dynamic batch" if self.dynamic_batch else "one row")
-                + (f", {self.tokens} tokens" if self.tokens else ""))
+        return super().recipe + (f", {self.tokens} tokens" if self.tokens else "")
 
 
 def named_shape(name: str, vocabulary: pathlib.Path, **options) -> Classifier:
@@ -106,7 +99,7 @@ def weights_file(path: pathlib.Path) -> pathlib.Path:
                       "several files are not read")
 
 
-def export(entry: Entry, classifier: Classifier, form: Format) -> None:
+def export(entry: Entry, classifier: Classifier, form: TextFormat) -> None:
     tokens_max = form.tokens or classifier.tokens_max
     model = build(classifier)
     if classifier.weights:
@@ -252,7 +245,7 @@ def _own_labels(settings: dict, path: pathlib.Path | None) -> tuple[str, ...] | 
     return labels
 
 
-def _sections(classifier: Classifier, form: Format) -> list[str]:
+def _sections(classifier: Classifier, form: TextFormat) -> list[str]:
     tokens_max = form.tokens or classifier.tokens_max
     lengths = [form.tokens] if form.tokens else [
         *(length for length in _LENGTHS if length < tokens_max), tokens_max]

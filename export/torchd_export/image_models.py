@@ -4,7 +4,7 @@ import dataclasses
 import pathlib
 
 from torchd_export import ExportError, aot_package, torchscript
-from torchd_export.entry import Entry, file_digest, model_yaml, write
+from torchd_export.entry import Entry, Format, file_digest, model_yaml, write
 
 RANDOM_SEED = 20260101  # One seed for all, so that two machines export the same model.
 _TUPLE_WHEN_SCRIPTED = ("googlenet", "inception_v3")  # Their trace answers one tensor.
@@ -15,25 +15,6 @@ _TUPLE_WHEN_SCRIPTED = ("googlenet", "inception_v3")  # Their trace answers one 
 _FITTED = ("efficientnet_", "googlenet", "inception_", "mnasnet", "mobilenet_", "shufflenet_")
 # Weights that start at nothing or almost, and hide what stands before them: they are drawn.
 _DRAWN = {"convnext_": "layer_scale", "vit_": "heads.head.weight"}
-
-
-@dataclasses.dataclass(frozen=True)
-class Format:
-    """What file the model becomes."""
-
-    package: bool = False  # model.pt2 instead of model.pt.
-    dynamic_batch: bool = False  # Of a package: any number of rows, not one.
-
-    @property
-    def file(self) -> str:
-        return "1/model.pt2" if self.package else "1/model.pt"
-
-    @property
-    def recipe(self) -> str:
-        """Empty for TorchScript, whose recipes are older than the choice."""
-        if not self.package:
-            return ""
-        return ", pt2, " + ("dynamic batch" if self.dynamic_batch else "one row")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -125,7 +125,7 @@ def test_a_package_takes_any_batch_and_length(tmp_path):
 def test_a_package_of_one_length_has_texts_padded_to_it():
     classifier = huggingface.named_shape("distilbert-base", text_models.default_vocabulary())
     said = yaml.safe_load("\n".join(huggingface._sections(
-        classifier, huggingface.Format(package=True, tokens=128))))
+        classifier, huggingface.TextFormat(package=True, tokens=128))))
     assert [one["shape"] for one in said["inputs"]] == [[128], [128]]
     assert said["text"]["tokens_max"] == 128
     assert said["text"]["lengths"] == [128]
