@@ -6,6 +6,7 @@ machine's cores with the daemon, on both sides.
 """
 
 import contextlib
+import functools
 import os
 import pathlib
 import re
@@ -18,11 +19,12 @@ import threading
 import time
 
 import yaml
+from in_turns import SKIPPED, medians
 from lifecycle import modules
 
 PLANS = ("saved", "frozen", "onednn", "channels_last", "graph", "direct")
 STEADY, OTHER = "resnet18", "resnet50"
-WARM_CALLS, SKIPPED = 30, 3
+WARM_CALLS = 30
 LOAD_SECONDS_MAX = 120
 
 
@@ -158,9 +160,8 @@ NEAR_ZERO = {"denormal": 1e-40, "nearly denormal": 2.4e-38}  # Products of the l
 
 def _run_ms(daemon, plan: str, item) -> list:
     """Of the runs alone, as the server measured them."""
-    found = [daemon.classify(plan, item).results[0].times.execute_us / 1e3
-             for _ in range(DENORMAL_CALLS)]
-    return found[SKIPPED:]
+    return [daemon.classify(plan, item).results[0].times.execute_us / 1e3
+            for _ in range(DENORMAL_CALLS)]
 
 
 def denormals():
@@ -175,13 +176,9 @@ def denormals():
                      **{kind: _picture(value) for kind, value in NEAR_ZERO.items()}}
             for plan in PLANS:
                 _load(daemon, plan)
-                times = {kind: [] for kind in items}
-                for block in range(-1, DENORMAL_BLOCKS):  # The first warms up.
-                    for kind, item in items.items():
-                        found = _run_ms(daemon, plan, item)
-                        times[kind] += found if block >= 0 else []
-                normal = statistics.median(times["normal"])
-                worst[plan] = max(statistics.median(times[kind]) for kind in NEAR_ZERO) / normal
+                found = medians({kind: functools.partial(_run_ms, daemon, plan, item)
+                                 for kind, item in items.items()}, DENORMAL_BLOCKS)
+                worst[plan] = max(found[kind] for kind in NEAR_ZERO) / found["normal"]
     print("#   " + ", ".join(f"{plan} {ratio:.2f}" for plan, ratio in worst.items()))
     ratio = max(worst.values())
     yield "denormals", ratio, "x", "<=1.10", ratio <= 1.10

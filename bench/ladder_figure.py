@@ -1,8 +1,4 @@
-"""The ladder: nine models by the classic loop, by each plan, as served, and by ONNX Runtime.
-
-Blocks of runs take turns, so that what else the machine does falls on all; of each block the first
-runs are left out, for they find the caches full of another's weights.
-"""
+"""The ladder: nine models by the classic loop, by each plan, as served, and by ONNX Runtime."""
 
 import contextlib
 import json
@@ -13,9 +9,10 @@ import statistics
 import subprocess
 import time
 
+import in_turns
 import programs
 
-BLOCK, SKIPPED, TURNS = 8, 3, 7
+BLOCK, TURNS = 8, 7
 READY_SECONDS_MAX = 120
 PLANS = ("saved", "frozen", "onednn", "channels_last", "graph", "direct")
 FOLDER = programs.BUILD.parent / "ladder"
@@ -89,17 +86,7 @@ def measured(server: str, echo: str, name: str) -> dict:
                   for rung in ("classic", *PLANS, "served", "echo")}
         if (onnx := _onnx(name)) is not None:
             blocks["onnx"] = onnx
-        times = {rung: [] for rung in blocks}
-        for turn in range(-1, TURNS):  # The first compiles.
-            for rung in list(blocks):
-                found = blocks[rung]()
-                if found is None:
-                    del blocks[rung], times[rung]
-                elif turn >= 0:
-                    times[rung] += found[SKIPPED:]
-                time.sleep(0.02)  # For threads that spin to fall asleep.
-    medians = {rung: statistics.median(found) for rung, found in times.items()}
-    return {"chosen": chosen, **medians}
+        return {"chosen": chosen, **in_turns.medians(blocks, TURNS)}
 
 
 def _geometric(ratios: list) -> float:
