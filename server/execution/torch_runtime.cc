@@ -8,7 +8,9 @@
 #include <torch/script.h>
 #include <torch/version.h>
 
+#include <algorithm>
 #include <atomic>
+#include <cstddef>
 #include <cstdlib>
 #include <sstream>
 #include <string>
@@ -30,6 +32,30 @@ constexpr int kPauseSoft = 1;  // omp_pause_soft: ends the calling thread's team
 
 std::atomic<int> g_executor_threads{1};
 thread_local bool t_of_loader = false;
+thread_local int t_team = 0;            // Of TeamOf; 0: an executor's.
+thread_local std::vector<int> t_cores;  // Of the team's threads, where they keep to them.
+thread_local int t_kept = 0;            // Threads that do so now.
+
+int TeamOfThisThread() { return t_team > 0 ? t_team : g_executor_threads.load(); }
+
+void KeepToCores(int threads) {
+  const auto keep = [](void* cores) {
+    cpu_set_t own;
+    CPU_ZERO(&own);
+    CPU_SET(static_cast<const int*>(cores)[omp_get_thread_num()], &own);
+    sched_setaffinity(0, sizeof own, &own);  // Not worth an error.
+  };
+  GOMP_parallel(keep, t_cores.data(), static_cast<unsigned>(threads), 0);
+  t_kept = threads;
+}
+
+// A thread begins on the core of the one that made it, where both would wait for each other.
+void SizeTeam(int threads) {
+  omp_set_num_threads(threads);
+  if (t_cores.empty() || threads == 1) return;
+  if (threads > t_kept) KeepToCores(threads);
+  t_kept = threads;
+}
 
 }  // namespace
 
@@ -89,15 +115,12 @@ void KeepTeamOnCores(int threads, int executor) {
   for (int core = 0; core < CPU_SETSIZE; ++core) {
     if (CPU_ISSET(core, &allowed)) cores.push_back(core);
   }
-  const size_t first = static_cast<size_t>(threads) * static_cast<size_t>(executor);
-  if (first + static_cast<size_t>(threads) > cores.size()) return;
-  const auto keep = [](void* own_cores) {
-    cpu_set_t own;
-    CPU_ZERO(&own);
-    CPU_SET(static_cast<const int*>(own_cores)[omp_get_thread_num()], &own);
-    sched_setaffinity(0, sizeof own, &own);  // Not worth an error.
-  };
-  GOMP_parallel(keep, &cores[first], static_cast<unsigned>(threads), 0);
+  const auto count = static_cast<size_t>(threads);
+  const size_t first = count * static_cast<size_t>(executor);
+  if (first + count > cores.size()) return;
+  const auto begin = cores.begin() + static_cast<std::ptrdiff_t>(first);
+  t_cores.assign(begin, begin + threads);
+  KeepToCores(threads);
 }
 
 void PrepareLoaderThread() {
@@ -108,6 +131,23 @@ void PrepareLoaderThread() {
   t_of_loader = true;
 }
 
+TeamOf::TeamOf(int threads) : before_(t_team) {
+  t_team = threads > 0 ? std::min(threads, g_executor_threads.load()) : 0;
+  if (!t_of_loader && (t_team > 0 || !t_cores.empty())) SizeTeam(TeamOfThisThread());
+}
+
+TeamOf::~TeamOf() {
+  const bool changed = t_team != before_;
+  t_team = before_;
+  if (changed && !t_of_loader) omp_set_num_threads(TeamOfThisThread());
+}
+
+void OpenTeamOf(int threads) {
+  const TeamOf team(threads);
+  const auto nothing = [](void*) {};
+  GOMP_parallel(nothing, nullptr, static_cast<unsigned>(TeamOfThisThread()), 0);
+}
+
 TeamEndsWithRun::~TeamEndsWithRun() {
   if (!t_of_loader) return;
   omp_pause_resource_all(kPauseSoft);
@@ -115,7 +155,9 @@ TeamEndsWithRun::~TeamEndsWithRun() {
 }
 
 TeamToCompileFor::TeamToCompileFor() {
-  if (t_of_loader) omp_set_num_threads(g_executor_threads);
+  if (!t_of_loader || TeamOfThisThread() == 1) return;
+  omp_set_num_threads(TeamOfThisThread());
+  ends_.emplace();
 }
 
 bool DevicePoisoned() { return g_device_poisoned; }

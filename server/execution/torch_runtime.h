@@ -4,6 +4,7 @@
 // every other thread that touches LibTorch prepares itself as a loader first (docs/decisions/0003).
 #pragma once
 
+#include <optional>
 #include <string>
 
 namespace torchd {
@@ -27,6 +28,25 @@ void KeepTeamOnCores(int threads, int executor);
 // place of an executor): it never opens a team.
 void PrepareLoaderThread();
 
+// For as long as it lives, the runs of the calling thread have `threads` threads, at most as many
+// as an executor has; 0: all of those. A loader's runs have one as ever, but what they compile is
+// compiled for `threads`. An executor's team of one leaves its other threads where they are; a team
+// of some ends those beyond them, and the next that is larger makes them anew, 17 us each.
+class TeamOf {
+ public:
+  explicit TeamOf(int threads);
+  ~TeamOf();
+  TeamOf(const TeamOf&) = delete;
+  TeamOf& operator=(const TeamOf&) = delete;
+
+ private:
+  const int before_;
+};
+
+// Has the calling executor's team of `threads` (as above) ready, so that the next run does not make
+// its threads: before a run that is timed.
+void OpenTeamOf(int threads);
+
 // Around a run of code that was compiled for a number of threads and opens a team of that size on
 // whatever thread runs it: on a loader's, the team ends with the run. One that stayed, though idle,
 // would have every executor's barrier sleep for good.
@@ -46,7 +66,7 @@ class TeamToCompileFor {
   TeamToCompileFor();
 
  private:
-  const TeamEndsWithRun ends_;
+  std::optional<TeamEndsWithRun> ends_;  // None: nobody's team is larger than one.
 };
 
 // What LibTorch takes for the first model of a process, some MiB, it takes here: an archive read,

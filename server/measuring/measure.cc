@@ -7,6 +7,7 @@
 namespace torchd {
 
 absl::StatusOr<Duration> TimeRun(const Candidate& candidate, const Clock& clock) {
+  if (candidate.prepare) candidate.prepare();
   if (candidate.synchronise) candidate.synchronise();
   const Instant begin = clock.Now();
   TORCHD_RETURN_IF_ERROR(candidate.run());

@@ -30,6 +30,8 @@ struct Candidate {
   // Returns once the device has done all it was given; empty where a run that has returned is done,
   // as on the CPU.
   std::function<void()> synchronise = {};
+  // What a run needs that others' runs may have undone, and that is not to count.
+  std::function<void()> prepare = {};
 };
 
 // One run. The device is idle when its time begins, and again when it ends.

@@ -1,5 +1,6 @@
 // What docs/decisions/0003 promises of threads, seen from outside: the process's own list of them.
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <c10/core/InferenceMode.h>
 #include <sched.h>
 #include <torch/script.h>
@@ -10,16 +11,20 @@
 #include <functional>
 #include <iterator>
 #include <memory>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "server/execution/torch_plan.h"
 #include "server/execution/torch_runtime.h"
 
 namespace torchd {
 namespace {
+
+using ::testing::SizeIs;
 
 constexpr int kTeam = 2;
 
@@ -90,6 +95,24 @@ TEST_P(TeamOfPlanTest, NoneStaysWithALoader) {
   });
 }
 
+// oneDNN opens a team of as many as it compiled for, whatever thread runs it.
+TEST_P(TeamOfPlanTest, WhatIsForOneThreadRunsOnOne) {
+  OnExecutor([&] {
+    std::unique_ptr<TorchPlan> plan;
+    OnLoader([&] {
+      plan = MakeTorchPlan(MakeNetwork(), GetParam());
+      const TeamOf one(1);
+      for (int run = 0; run < 4; ++run) plan->Run({Picture()});
+    });
+    const auto before = Threads();
+    {
+      const TeamOf one(1);
+      for (int run = 0; run < 4; ++run) plan->Run({Picture()});
+    }
+    EXPECT_EQ(Threads(), before);
+  });
+}
+
 // Unflushed they cost fifty times as much. Of the two sizes, the larger is not denormal itself:
 // what the network makes of it is.
 TEST_P(TeamOfPlanTest, NumbersNearZeroCostNoMoreThanOthers) {
@@ -126,6 +149,21 @@ std::vector<int> CoresOfThreads() {
   return counts;
 }
 
+// Those that threads of this process keep to, each on its own.
+std::set<int> CoresOfTeam() {
+  std::set<int> kept;
+  for (const auto& task : std::filesystem::directory_iterator("/proc/self/task")) {
+    cpu_set_t cores;
+    CPU_ZERO(&cores);
+    sched_getaffinity(std::stoi(task.path().filename()), sizeof cores, &cores);
+    if (CPU_COUNT(&cores) != 1) continue;
+    for (int core = 0; core < CPU_SETSIZE; ++core) {
+      if (CPU_ISSET(core, &cores)) kept.insert(core);
+    }
+  }
+  return kept;
+}
+
 TEST(KeepTeamOnCoresTest, EachThreadHasACoreOfItsOwnAndOthersHaveAll) {
   const int cores = static_cast<int>(std::thread::hardware_concurrency());
   if (cores < 2) GTEST_SKIP() << "one core";
@@ -135,6 +173,53 @@ TEST(KeepTeamOnCoresTest, EachThreadHasACoreOfItsOwnAndOthersHaveAll) {
     const std::vector<int> counts = CoresOfThreads();
     EXPECT_EQ(std::count(counts.begin(), counts.end(), 1), cores);
     EXPECT_GE(std::count(counts.begin(), counts.end(), cores), 1);  // The main thread.
+  }).join();
+}
+
+TEST(TeamOfTest, TheThreadHasItsTeamAgainAfterwards) {
+  OnExecutor([&] {
+    const auto before = Threads();
+    OpenTeamOf(1);
+    EXPECT_EQ(Threads(), before);
+    EXPECT_EQ(at::get_num_threads(), kTeam);
+    {
+      const TeamOf one(1);
+      EXPECT_EQ(at::get_num_threads(), 1);
+    }
+    {
+      const TeamOf more(kTeam + 1);  // Than an executor has.
+      EXPECT_EQ(at::get_num_threads(), kTeam);
+    }
+    EXPECT_EQ(at::get_num_threads(), kTeam);
+    OpenTeamOf(0);
+    EXPECT_EQ(Threads(), before + kTeam - 1);
+    OpenTeamOf(1);  // The other waits for the next run of all.
+    EXPECT_EQ(Threads(), before + kTeam - 1);
+  });
+}
+
+TEST(TeamOfTest, ALoaderStaysAlone) {
+  OnLoader([&] {
+    const auto before = Threads();
+    for (const int threads : {0, 1, 2}) {
+      const TeamOf team(threads);
+      EXPECT_EQ(at::get_num_threads(), 1);
+    }
+    EXPECT_EQ(Threads(), before);
+  });
+}
+
+// libgomp ends threads when a team shrinks, and those that it makes anew begin on the core of the
+// thread that opens the team.
+TEST(KeepTeamOnCoresTest, ThreadsThatComeBackHaveTheirCoresAgain) {
+  const int cores = static_cast<int>(std::thread::hardware_concurrency());
+  if (cores < 4) GTEST_SKIP() << "fewer than four cores";
+  std::thread([&] {
+    PrepareExecutorThread(cores);
+    KeepTeamOnCores(cores, 0);
+    OpenTeamOf(2);
+    OpenTeamOf(0);
+    EXPECT_THAT(CoresOfTeam(), SizeIs(cores));
   }).join();
 }
 

@@ -41,6 +41,20 @@ TEST(MeasureTest, TheDeviceIsIdleWhenATimeBeginsAndWhenItEnds) {
   EXPECT_EQ(*TimeRun(candidate, clock), milliseconds(3));
 }
 
+TEST(MeasureTest, WhatPreparesARunDoesNotCount) {
+  ManualClock clock;
+  std::string order;
+  Candidate candidate = Taking(clock, milliseconds(1), &order, 'r');
+  candidate.prepare = [&] {
+    clock.Advance(milliseconds(7));
+    order += 'p';
+  };
+  const auto measured = MeasureInTurns({candidate}, {.repeats_max = 2}, clock);
+  ASSERT_TRUE(measured.ok());
+  EXPECT_EQ(order, "prpr");
+  EXPECT_THAT(measured->at(0).times(), ElementsAre(milliseconds(1), milliseconds(1)));
+}
+
 TEST(MeasureTest, CandidatesTakeTurns) {
   ManualClock clock;
   std::string order;
