@@ -116,8 +116,8 @@ Examples:
 constexpr char kPlanHelp[] = R"(torchctl plan [NAME] [--json]
 
 Shows by which plan each READY version runs, why, and how the plans fared that were tried while it
-loaded: the median time of a run, its ratio to `frozen`, and the most that an answer differed from
-the saved model's.
+loaded: on how many of an executor's threads, the median time of a run, its ratio to `frozen`, and
+the most that an answer differed from the saved model's.
 
 With `plan: fast_start` a version first runs by the default plan while others are tried, and this
 says so; `searching` in the JSON.

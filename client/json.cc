@@ -116,17 +116,16 @@ Json PlanJson(const v1::PlanReport& plan) {
   Json candidates = Json::array();
   for (const v1::PlanCandidate& candidate : plan.candidates()) {
     candidates.push_back({{"plan", candidate.plan()},
+                          {"threads", candidate.threads()},
                           {"state", candidate.state()},
                           {"run_us", candidate.run_us()},
                           {"ratio", candidate.ratio()},
                           {"difference", candidate.difference()},
                           {"reason", candidate.reason()}});
   }
-  return {{"plan", plan.plan()},
-          {"why", plan.why()},
-          {"fallbacks", plan.fallbacks()},
-          {"searching", plan.searching()},
-          {"candidates", candidates}};
+  return {
+      {"plan", plan.plan()},           {"threads", plan.threads()},     {"why", plan.why()},
+      {"fallbacks", plan.fallbacks()}, {"searching", plan.searching()}, {"candidates", candidates}};
 }
 
 Json ModelJson(const v1::ModelVersion& model) {

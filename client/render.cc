@@ -134,24 +134,31 @@ std::string ClassifyTable(const InputResult& result, bool scores) {
       Milliseconds(times.total_us()), "\n");
 }
 
+// "1 thread"
+std::string ThreadsText(int threads) {
+  if (threads == 0) return "all threads";
+  return absl::StrCat(threads, threads == 1 ? " thread" : " threads");
+}
+
 std::string PlansTable(const v1::ListModelsResponse& response) {
   std::string text;
   for (const v1::ModelVersion& model : response.models()) {
     if (!model.has_plan()) continue;
     const v1::PlanReport& plan = model.plan();
-    absl::StrAppend(&text, OneLine(model.name()), " ", VersionText(model), ": ", plan.plan(), ", ",
-                    OneLine(plan.why()), "\n");
+    absl::StrAppend(&text, OneLine(model.name()), " ", VersionText(model), ": ", plan.plan(),
+                    " on ", ThreadsText(plan.threads()), ", ", OneLine(plan.why()), "\n");
     if (plan.fallbacks() > 0) {
       absl::StrAppend(&text, "  the plan failed, ", plan.fallbacks(),
                       " times; it runs as saved until it is loaded again\n");
     }
     if (plan.candidates().empty()) continue;
     std::vector<std::vector<std::string>> rows = {
-        {"PLAN", "STATE", "MS PER RUN", "TO FROZEN", "DIFFERENCE", "REASON"}};
+        {"PLAN", "THREADS", "STATE", "MS PER RUN", "TO FROZEN", "DIFFERENCE", "REASON"}};
     for (const v1::PlanCandidate& candidate : plan.candidates()) {
       const bool timed = candidate.state() == "timed";
-      rows.push_back({candidate.plan(), candidate.state(),
-                      timed ? Milliseconds(candidate.run_us()) : "-",
+      rows.push_back({candidate.plan(),
+                      candidate.threads() == 0 ? "all" : absl::StrCat(candidate.threads()),
+                      candidate.state(), timed ? Milliseconds(candidate.run_us()) : "-",
                       timed ? absl::StrFormat("%.2f", candidate.ratio()) : "-",
                       timed ? absl::StrFormat("%.1e", candidate.difference()) : "-",
                       OneLine(candidate.reason())});

@@ -92,7 +92,9 @@ absl::Status Executors::Submit(std::unique_ptr<Request>&& request) {
 }
 
 int Executors::Borrow(const Lane& lane, const ShapeClass& shape) {
-  if (idle_ == 0 || scheduler_.rows_waiting() > 1 || NeedsTeam(lane.model.plan())) return -1;
+  const Model& model = lane.model;
+  const bool opens_team = NeedsTeam(model.plan()) && model.threads() != 1;
+  if (idle_ == 0 || scheduler_.rows_waiting() > 1 || opens_team) return -1;
   const Duration run = lane.costs.MeasuredMean(shape, lane.options.buckets.front());
   if (run == Duration(0) || run > kGuestRunMax) return -1;
   const auto idle = std::find(states_.begin(), states_.end(), State::kIdle);

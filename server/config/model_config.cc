@@ -361,6 +361,10 @@ constexpr YamlField<ModelConfig> kModelFields[] = {
      [](const YamlPlace& place, ModelConfig& config) {
        return ReadDifference(place, config.plan_difference_max);
      }},
+    {"plan_threads",
+     [](const YamlPlace& place, ModelConfig& config) {
+       return ReadInt(place, {1, kPlanThreadsMax}, config.plan_threads);
+     }},
     {"versions",
      [](const YamlPlace& place, ModelConfig& config) { return ReadVersions(place, config); }},
     {"version_labels",
@@ -377,6 +381,10 @@ absl::StatusOr<ModelConfig> ReadModel(const YamlNode& root) {
       ReadMapping({root, ""}, absl::Span<const YamlField<ModelConfig>>(kModelFields), config));
   if (config.image && config.text) {
     return ModelYamlError(root, "both image and text are set, expected at most one of them");
+  }
+  if (config.plan == Plan::kPackage && config.plan_threads > 0) {
+    return ModelYamlError(root,
+                          "both plan_threads and plan: package are set; a package has its own");
   }
   return config;
 }

@@ -26,6 +26,7 @@ inline constexpr size_t kVersionLabelsMax = 64;
 inline constexpr int kRowsWaitingMax = 1'000'000;
 inline constexpr int kDelayUsMax = 10'000'000;
 inline constexpr int kTimeoutMsMax = 3'600'000;
+inline constexpr int kPlanThreadsMax = 256;
 
 // One input or output, without the batch dimension.
 struct TensorConfig {
@@ -84,6 +85,7 @@ struct ModelConfig {
   // Where it is searched: whether the default plan serves meanwhile. Unset: the server decides.
   std::optional<bool> fast_start;
   std::set<Plan> plans_forbidden;  // Never kDefaultPlan.
+  int plan_threads = 0;  // 1..kPlanThreadsMax, not more than an executor has; 0: not said.
   // How far a plan's answers may be from the saved model's; then those are tried, too, that compute
   // with fewer bits. 0: not said.
   double plan_difference_max = 0;

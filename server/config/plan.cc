@@ -18,6 +18,23 @@ constexpr State kStates[] = {State::kTimed, State::kForbidden, State::kWrong, St
                              State::kUntried};
 // Less is noise.
 constexpr double kWorthIt = 0.98;
+// Fewer threads change the team between the runs of two models, which costs both a little.
+constexpr double kWorthFewerThreads = 0.97;
+
+// Of `choice.plan` on fewer threads, if any is so much faster than on all of them.
+void TakeFewerThreads(const std::vector<PlanCandidate>& candidates, PlanChoice& choice) {
+  double least = 0;
+  for (const PlanCandidate& candidate : candidates) {
+    const bool whole = candidate.threads == 0 && candidate.state == State::kTimed;
+    if (whole && candidate.plan == choice.plan) least = kWorthFewerThreads * candidate.ratio;
+  }
+  for (const PlanCandidate& candidate : candidates) {
+    const bool fewer = candidate.threads > 0 && candidate.state == State::kTimed;
+    if (!fewer || candidate.plan != choice.plan || candidate.ratio >= least) continue;
+    least = candidate.ratio;
+    choice.threads = candidate.threads;
+  }
+}
 
 }  // namespace
 
@@ -66,6 +83,12 @@ bool NeedsTeam(Plan plan) {
   return plan == Plan::kGraph || plan == Plan::kDirect || plan == Plan::kPackage;
 }
 
+std::vector<int> FewerThreads(int threads) {
+  std::vector<int> fewer;
+  for (int half = threads / 2; half > 0; half /= 2) fewer.push_back(half);
+  return fewer;
+}
+
 std::string Name(State state) {
   switch (state) {
     case State::kTimed:
@@ -94,7 +117,7 @@ PlanChoice Fastest(std::vector<PlanCandidate> candidates) {
   double least = kWorthIt;
   int timed = 0;
   for (const PlanCandidate& candidate : candidates) {
-    if (candidate.state != State::kTimed) continue;
+    if (candidate.state != State::kTimed || candidate.threads > 0) continue;
     ++timed;
     if (candidate.plan == kDefaultPlan || candidate.ratio >= least) continue;
     least = candidate.ratio;
@@ -102,6 +125,11 @@ PlanChoice Fastest(std::vector<PlanCandidate> candidates) {
   }
   choice.why =
       timed == 0 ? "none could be timed" : absl::StrCat("the fastest of ", timed, " timed");
+  TakeFewerThreads(candidates, choice);
+  if (choice.threads > 0) {
+    absl::StrAppend(&choice.why, ", faster on ", choice.threads,
+                    choice.threads == 1 ? " thread" : " threads");
+  }
   choice.candidates = std::move(candidates);
   return choice;
 }

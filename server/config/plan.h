@@ -34,11 +34,28 @@ std::string PlanNames();
 // Whether what it runs was compiled for an executor's team: on another thread it would open one.
 bool NeedsTeam(Plan plan);
 
+// A plan and the threads that it runs on.
+struct TeamedPlan {
+  // Not explicit: a plan alone has all threads of an executor.
+  TeamedPlan(Plan of_plan, int on_threads = 0) : plan(of_plan), threads(on_threads) {}
+
+  friend bool operator==(const TeamedPlan& a, const TeamedPlan& b) {
+    return a.plan == b.plan && a.threads == b.threads;
+  }
+
+  Plan plan;
+  int threads;  // 0: all of an executor's.
+};
+
+// How many it is worth trying beside `threads`: half as many, and so on down to one.
+std::vector<int> FewerThreads(int threads);
+
 // How one plan fared beside the default one, run in turn with it.
 struct PlanCandidate {
   enum class State { kTimed, kForbidden, kWrong, kFailed, kUntried };
 
   Plan plan = kDefaultPlan;
+  int threads = 0;  // 0: all of an executor's.
   State state = State::kUntried;
   Duration run{0};          // Median.
   double ratio = 0;         // To the default plan's.
@@ -51,14 +68,18 @@ std::string Name(PlanCandidate::State state);
 std::optional<PlanCandidate::State> PlanStateByName(absl::string_view name);
 
 struct PlanChoice {
+  TeamedPlan teamed() const { return {plan, threads}; }
+
   Plan plan = kDefaultPlan;
+  int threads = 0;  // 0: all of an executor's, unless the model's configuration says how many.
   std::string why;
   std::vector<PlanCandidate> candidates;  // None: nothing was measured.
   bool searching = false;                 // The others are tried while it serves.
   std::string key = {};                   // With `searching`: of the files' bytes.
 };
 
-// The fastest that was timed; another than the default one only where it is worth the change.
+// The fastest that was timed; another than the default one only where it is worth the change, and
+// on fewer threads only where that makes it faster again.
 PlanChoice Fastest(std::vector<PlanCandidate> candidates);
 
 }  // namespace torchd

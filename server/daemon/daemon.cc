@@ -102,7 +102,7 @@ struct Daemon::Parts {
         return plans.SearchNow(folder, model, choice.key, wanted);
       };
     }
-    arrival.load = [](const VersionFolder& folder, const ModelConfig& model, Plan plan) {
+    arrival.load = [](const VersionFolder& folder, const ModelConfig& model, TeamedPlan plan) {
       return LoadModel(folder.ModelFile(), model, plan, folder.package_file);
     };
     arrival.warm_up = [this](Model& model, const ModelConfig& model_config) {
@@ -112,6 +112,7 @@ struct Daemon::Parts {
       return RunTrialRow(model, executors, WarmUpOptionsOf(config).executor_wait_max);
     };
     arrival.image_limits = LimitsOf(config);
+    arrival.executor_threads = ThreadsPerExecutor(config, Cores());
     parts.on_change = [this](const std::string& name, bool ready) {
       rpc->SetServing(name, ready && !stuck);
       if (announced && config.ready_when == "all_ready") SetServerServing();
@@ -238,6 +239,7 @@ struct Daemon::Parts {
           ServerMetrics::ModelState{status.name, status.version, Name(status.state)});
       if (status.servable == nullptr) continue;
       state.plan = Name(status.servable->model->plan());
+      state.plan_threads = status.servable->model->threads();
       state.plan_fallbacks = status.servable->model->fallbacks();
     }
     return states;

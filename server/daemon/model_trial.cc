@@ -33,13 +33,15 @@ constexpr int kTimedRuns = 3;
 // What the process on trial is to do.
 struct Order {
   VersionFolder folder;
-  std::vector<Plan> plans = {};  // None: the version's own trial.
+  std::vector<TeamedPlan> plans = {};  // None: the version's own trial.
   int threads = 1;
 };
 
 std::string Encode(const Order& order) {
   const VersionFolder& folder = order.folder;
-  const auto name = [](std::string* text, Plan plan) { *text += Name(plan); };
+  const auto name = [](std::string* text, TeamedPlan plan) {
+    absl::StrAppend(text, Name(plan.plan), ":", plan.threads);
+  };
   return absl::StrJoin(
       {absl::StrJoin(order.plans, " ", name), absl::StrCat(order.threads), folder.repository,
        folder.model_folder, folder.folder, folder.model_file, folder.package_file},
@@ -51,10 +53,12 @@ absl::StatusOr<Order> Decode(absl::string_view request) {
   Order order;
   const auto odd = absl::InternalError("a trial's request is not as expected");
   if (fields.size() != kFields) return odd;
-  for (const absl::string_view name : absl::StrSplit(fields[0], ' ', absl::SkipEmpty())) {
-    const auto plan = PlanByName(name);
-    if (!plan) return odd;
-    order.plans.push_back(*plan);
+  for (const absl::string_view text : absl::StrSplit(fields[0], ' ', absl::SkipEmpty())) {
+    const std::pair<absl::string_view, absl::string_view> parts = absl::StrSplit(text, ':');
+    const auto plan = PlanByName(parts.first);
+    int threads = 0;
+    if (!plan || !absl::SimpleAtoi(parts.second, &threads)) return odd;
+    order.plans.emplace_back(*plan, threads);
   }
   if (!absl::SimpleAtoi(fields[1], &order.threads) || order.threads < 1) return odd;
   VersionFolder& folder = order.folder;
@@ -130,11 +134,11 @@ absl::StatusOr<Trial> RunModelTrial(Trials& trials, const VersionFolder& folder,
 }
 
 absl::StatusOr<std::vector<PlanCandidate>> RunPlanTrial(Trials& trials, const VersionFolder& folder,
-                                                        const std::vector<Plan>& plans, int threads,
-                                                        const ModelTrialLimits& limits,
+                                                        const std::vector<TeamedPlan>& plans,
+                                                        int threads, const ModelTrialLimits& limits,
                                                         std::chrono::milliseconds limit,
                                                         const std::function<bool()>& wanted) {
-  const bool package = std::count(plans.begin(), plans.end(), Plan::kPackage) > 0;
+  const bool package = std::count(plans.begin(), plans.end(), TeamedPlan(Plan::kPackage)) > 0;
   TrialLimits trial_limits = LimitsOf(limits, limit);
   trial_limits.file_bytes_max = package ? kPackageFileBytesMax : 0;
   const auto answer = trials.Run(Encode({.folder = folder, .plans = plans, .threads = threads}),
@@ -147,7 +151,8 @@ absl::StatusOr<std::vector<PlanCandidate>> RunPlanTrial(Trials& trials, const Ve
     auto candidate = DecodeCandidate(line);
     const size_t at = candidates.size();
     const bool expected = candidate && at <= plans.size() &&
-                          candidate->plan == (at == 0 ? kDefaultPlan : plans[at - 1]);
+                          TeamedPlan(candidate->plan, candidate->threads) ==
+                              (at == 0 ? TeamedPlan(kDefaultPlan) : plans[at - 1]);
     if (!expected) break;
     candidates.push_back(*std::move(candidate));
   }

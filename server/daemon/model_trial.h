@@ -27,8 +27,8 @@ absl::StatusOr<Trial> RunModelTrial(Trials& trials, const VersionFolder& folder,
 // Likewise: the default plan and `plans` beside each other (TryPlans) on `threads` threads, in at
 // most `limit`. CANCELLED once `wanted` says no (Trials::Run).
 absl::StatusOr<std::vector<PlanCandidate>> RunPlanTrial(Trials& trials, const VersionFolder& folder,
-                                                        const std::vector<Plan>& plans, int threads,
-                                                        const ModelTrialLimits& limits,
+                                                        const std::vector<TeamedPlan>& plans,
+                                                        int threads, const ModelTrialLimits& limits,
                                                         std::chrono::milliseconds limit,
                                                         const std::function<bool()>& wanted = {});
 

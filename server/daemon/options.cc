@@ -97,13 +97,14 @@ PlanSearch PlanSearchOf(const ServerConfig& config, Trials* trials, const Clock&
   PlanSearch::TryPlans try_plans;
   if (trials != nullptr) {
     try_plans = [=, limits = TrialLimitsOf(config)](
-                    const VersionFolder& folder, const std::vector<Plan>& plans,
+                    const VersionFolder& folder, const std::vector<TeamedPlan>& plans,
                     std::chrono::milliseconds limit, const PlanSearch::Wanted& wanted) {
       return RunPlanTrial(*trials, folder, plans, threads, limits, limit, wanted);
     };
   }
   return PlanSearch({.budget = std::chrono::seconds(config.plan_seconds_max),
-                     .fast_start = config.plan_default == "fast_start"},
+                     .fast_start = config.plan_default == "fast_start",
+                     .threads = threads},
                     PlanCache(config.plan_cache, PlanMachine(threads, LibTorchVersion())),
                     std::move(try_plans), clock);
 }

@@ -23,7 +23,7 @@
 namespace torchd {
 namespace {
 
-constexpr char kFormat[] = "torchd plans 2";
+constexpr char kFormat[] = "torchd plans 3";
 constexpr size_t kRecordBytesMax = 64 * 1024;
 constexpr size_t kReasonBytesMax = 400;
 
@@ -109,25 +109,27 @@ std::string DigestOf(const std::string& path) {
 
 std::string EncodeCandidate(const PlanCandidate& candidate) {
   const auto run = std::chrono::duration_cast<std::chrono::nanoseconds>(candidate.run);
-  return absl::StrFormat("%s %s %d %.6f %.3e %s", Name(candidate.plan), Name(candidate.state),
-                         static_cast<int64_t>(run.count()), candidate.ratio, candidate.difference,
+  return absl::StrFormat("%s %d %s %d %.6f %.3e %s", Name(candidate.plan), candidate.threads,
+                         Name(candidate.state), static_cast<int64_t>(run.count()), candidate.ratio,
+                         candidate.difference,
                          absl::CHexEscape(candidate.reason.substr(0, kReasonBytesMax)));
 }
 
 std::optional<PlanCandidate> DecodeCandidate(absl::string_view line) {
-  const std::vector<std::string> fields = absl::StrSplit(line, absl::MaxSplits(' ', 5));
-  if (fields.size() != 6) return std::nullopt;
+  const std::vector<std::string> fields = absl::StrSplit(line, absl::MaxSplits(' ', 6));
+  if (fields.size() != 7) return std::nullopt;
   const auto plan = PlanByName(fields[0]);
-  const auto state = PlanStateByName(fields[1]);
+  const auto state = PlanStateByName(fields[2]);
   PlanCandidate candidate;
   int64_t nanoseconds = 0;
-  const bool numbers = absl::SimpleAtoi(fields[2], &nanoseconds) &&
-                       absl::SimpleAtod(fields[3], &candidate.ratio) &&
-                       absl::SimpleAtod(fields[4], &candidate.difference) &&
-                       absl::CUnescape(fields[5], &candidate.reason);
+  const bool numbers = absl::SimpleAtoi(fields[1], &candidate.threads) &&
+                       absl::SimpleAtoi(fields[3], &nanoseconds) &&
+                       absl::SimpleAtod(fields[4], &candidate.ratio) &&
+                       absl::SimpleAtod(fields[5], &candidate.difference) &&
+                       absl::CUnescape(fields[6], &candidate.reason);
   if (!plan || !state || !numbers) return std::nullopt;
-  const bool possible = nanoseconds >= 0 && candidate.ratio >= 0 && candidate.difference >= 0 &&
-                        std::isfinite(candidate.ratio) &&
+  const bool possible = candidate.threads >= 0 && nanoseconds >= 0 && candidate.ratio >= 0 &&
+                        candidate.difference >= 0 && std::isfinite(candidate.ratio) &&
                         candidate.reason.size() <= kReasonBytesMax;
   if (!possible) return std::nullopt;
   if (*state == PlanCandidate::State::kTimed && candidate.ratio == 0) return std::nullopt;

@@ -44,6 +44,9 @@ std::string KeyOf(const VersionFolder& folder, const ModelConfig& config) {
   if (!digest.empty() && config.plan_difference_max > 0) {
     absl::StrAppend(&digest, "-within-", config.plan_difference_max);
   }
+  if (!digest.empty() && config.plan_threads > 0) {
+    absl::StrAppend(&digest, "-on-", config.plan_threads);
+  }
   if (digest.empty() || !PackageMayServe(folder, config)) return digest;
   const std::string package = DigestOf(folder.package_file);
   return package.empty() ? package : absl::StrCat(digest, "-", package);
@@ -82,6 +85,7 @@ std::vector<PlanCandidate> Allowed(std::vector<PlanCandidate> known, const Model
   for (PlanCandidate& candidate : known) {
     if (config.plans_forbidden.count(candidate.plan) == 0) continue;
     candidate = {.plan = candidate.plan,
+                 .threads = candidate.threads,
                  .state = State::kForbidden,
                  .reason = "the model's configuration forbids it"};
   }
@@ -182,6 +186,7 @@ std::vector<PlanCandidate> PlanSearch::TryAll(const VersionFolder& folder,
     }
   }
   RunOff(folder, candidates, end, wanted);
+  if (config.plan_threads == 0) TryFewerThreads(folder, candidates, end, wanted);
   return Allowed(std::move(candidates), config);
 }
 
@@ -207,6 +212,44 @@ void PlanSearch::RunOff(const VersionFolder& folder, std::vector<PlanCandidate>&
   }
 }
 
+// The best one once more on all threads, beside itself on fewer. A search whose time is over goes
+// without: whose runs are long rather wants more threads. Packages have those that they were
+// compiled for.
+void PlanSearch::TryFewerThreads(const VersionFolder& folder,
+                                 std::vector<PlanCandidate>& candidates, Instant end,
+                                 const Wanted& wanted) {
+  const Plan best = Fastest(candidates).plan;
+  const bool timed =
+      std::any_of(candidates.begin(), candidates.end(), [best](const PlanCandidate& candidate) {
+        return candidate.plan == best && candidate.state == State::kTimed;
+      });
+  const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(end - clock_.Now());
+  if (!timed || best == Plan::kPackage || left < kTrialMin || (wanted && !wanted())) return;
+  if (options_.threads == 1) return;
+  std::vector<TeamedPlan> plans;
+  if (best != kDefaultPlan) plans.emplace_back(best);
+  for (const int threads : FewerThreads(options_.threads)) plans.emplace_back(best, threads);
+  const auto tried = try_plans_(folder, plans, left, wanted);
+  if (!tried.ok()) {
+    const State state = StoppedShort(tried.status()) ? State::kUntried : State::kFailed;
+    for (const TeamedPlan plan : plans) {
+      if (plan.threads == 0) continue;
+      candidates.push_back({.plan = plan.plan,
+                            .threads = plan.threads,
+                            .state = state,
+                            .reason = std::string(tried.status().message())});
+    }
+    return;
+  }
+  for (const PlanCandidate& again : *tried) {
+    if (again.threads > 0) candidates.push_back(again);
+    if (again.threads > 0 || again.plan != best || again.state != State::kTimed) continue;
+    for (PlanCandidate& candidate : candidates) {
+      if (candidate.plan == best && candidate.threads == 0) candidate = again;
+    }
+  }
+}
+
 // One that crashes, hangs or takes too much memory takes its group along; then each is tried alone.
 std::vector<PlanCandidate> PlanSearch::TryGroup(const VersionFolder& folder,
                                                 const std::vector<Plan>& plans, Instant end,
@@ -218,7 +261,7 @@ std::vector<PlanCandidate> PlanSearch::TryGroup(const VersionFolder& folder,
   // Who had much time and did not end would not next time either.
   const bool had_time = left >= options_.budget / 2;
   if (left >= kTrialMin) {
-    auto tried = try_plans_(folder, plans, left, wanted);
+    auto tried = try_plans_(folder, {plans.begin(), plans.end()}, left, wanted);
     if (tried.ok()) return *std::move(tried);
     why = tried.status();
   }

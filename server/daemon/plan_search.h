@@ -24,14 +24,15 @@ class PlanSearch {
  public:
   // Whether anybody still waits for the outcome.
   using Wanted = std::function<bool()>;
-  // Tries the default plan and `plans` beside each other, in at most `limit`; they come back in
-  // this order. CANCELLED where they are wanted no more.
+  // Tries the default plan on all threads and `plans` beside each other, in at most `limit`; they
+  // come back in this order. CANCELLED where they are wanted no more.
   using TryPlans = std::function<absl::StatusOr<std::vector<PlanCandidate>>(
-      const VersionFolder& folder, const std::vector<Plan>& plans, std::chrono::milliseconds limit,
-      const Wanted& wanted)>;
+      const VersionFolder& folder, const std::vector<TeamedPlan>& plans,
+      std::chrono::milliseconds limit, const Wanted& wanted)>;
   struct Options {
     std::chrono::milliseconds budget{0};  // Of one search; 0: nothing is tried.
     bool fast_start = false;              // Where a model's configuration does not say.
+    int threads = 1;                      // Of an executor.
   };
 
   PlanSearch(Options options, PlanCache cache, TryPlans try_plans, const Clock& clock);
@@ -59,6 +60,8 @@ class PlanSearch {
                                       Instant end, const Wanted& wanted);
   void RunOff(const VersionFolder& folder, std::vector<PlanCandidate>& candidates, Instant end,
               const Wanted& wanted);
+  void TryFewerThreads(const VersionFolder& folder, std::vector<PlanCandidate>& candidates,
+                       Instant end, const Wanted& wanted);
 
   const Options options_;
   const PlanCache cache_;

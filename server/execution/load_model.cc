@@ -8,9 +8,9 @@
 namespace torchd {
 
 absl::StatusOr<std::unique_ptr<Model>> LoadModel(const std::string& path, const ModelConfig& config,
-                                                 Plan plan, const std::string& package) {
+                                                 TeamedPlan plan, const std::string& package) {
   if (absl::EndsWith(path, ".pt2")) return AotiModel::Load(path, config);
-  if (plan == Plan::kPackage) return PackagedModel::Load(path, package, config);
+  if (plan.plan == Plan::kPackage) return PackagedModel::Load(path, package, config);
   return TorchModel::Load(path, config, plan);
 }
 

@@ -12,10 +12,10 @@
 namespace torchd {
 
 // An AOTInductor package where the file's name ends with ".pt2" (AotiModel), else TorchScript
-// (TorchModel), whose contracts hold. `plan` is for TorchScript; where it is kPackage, `package` is
-// the same model as a package (PackagedModel).
+// (TorchModel), whose contracts hold. `plan` is for TorchScript; where it is of kPackage, `package`
+// is the same model as a package (PackagedModel).
 absl::StatusOr<std::unique_ptr<Model>> LoadModel(const std::string& path, const ModelConfig& config,
-                                                 Plan plan = kDefaultPlan,
+                                                 TeamedPlan plan = kDefaultPlan,
                                                  const std::string& package = {});
 
 }  // namespace torchd

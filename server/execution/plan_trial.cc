@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "server/base/status_macros.h"
 #include "server/execution/load_model.h"
+#include "server/execution/torch_runtime.h"
 #include "server/inference/trial_row.h"
 #include "server/measuring/measure.h"
 #include "server/measuring/samples.h"
@@ -111,7 +112,8 @@ absl::Status Time(std::vector<Runner>& runners, const std::vector<Tensor>& row) 
   for (Runner& runner : runners) {
     if (runner.model == nullptr) continue;
     timed.push_back(&runner);
-    candidates.push_back({.run = [&runner, &row] { return Run(*runner.model, row).status(); }});
+    candidates.push_back({.run = [&runner, &row] { return Run(*runner.model, row).status(); },
+                          .prepare = [&runner] { OpenTeamOf(runner.model->threads()); }});
   }
   const SteadyClock clock;
   const SeriesLimits limits = {.repeats_min = kTurnsMin,
@@ -127,7 +129,7 @@ absl::Status Time(std::vector<Runner>& runners, const std::vector<Tensor>& row) 
 
 absl::StatusOr<std::vector<PlanCandidate>> TryPlans(const std::string& path,
                                                     const ModelConfig& config,
-                                                    const std::vector<Plan>& plans,
+                                                    const std::vector<TeamedPlan>& plans,
                                                     const std::string& package) {
   TORCHD_ASSIGN_OR_RETURN(const auto saved, LoadModel(path, config, Plan::kSaved));
   const ModelSignature& signature = saved->signature();
@@ -137,13 +139,14 @@ absl::StatusOr<std::vector<PlanCandidate>> TryPlans(const std::string& path,
   for (const std::vector<Tensor>& row : rows) {
     TORCHD_ASSIGN_OR_RETURN(expected.emplace_back(), Run(*saved, row));
   }
-  std::vector<Plan> all = {kDefaultPlan};
+  std::vector<TeamedPlan> all = {kDefaultPlan};
   all.insert(all.end(), plans.begin(), plans.end());
   std::vector<Runner> runners;
-  for (const Plan plan : all) {
+  for (const TeamedPlan plan : all) {
     Runner& runner = runners.emplace_back();
-    runner.candidate.plan = plan;
-    if (plan == Plan::kChannelsLast && !TakesPictures(signature)) {
+    runner.candidate.plan = plan.plan;
+    runner.candidate.threads = plan.threads;
+    if (plan.plan == Plan::kChannelsLast && !TakesPictures(signature)) {
       runner.Out(PlanCandidate::State::kFailed, "the model takes no pictures");
       continue;
     }

@@ -12,6 +12,7 @@
 #include "server/base/status_macros.h"
 #include "server/execution/catch_torch.h"
 #include "server/execution/scalar_types.h"
+#include "server/execution/torch_runtime.h"
 #include "server/inference/trial_row.h"
 
 namespace torchd {
@@ -113,6 +114,7 @@ std::vector<TensorSpec> OutputSpecs(const std::vector<Tensor>& outputs,
 
 absl::Status TensorModel::Run(absl::Span<const RowInputs* const> rows,
                               std::vector<Tensor>& outputs) {
+  const TeamOf team(threads_);
   auto ran = CatchTorch("running the model", [&] {
     const c10::InferenceMode inference_mode;
     std::vector<at::Tensor> inputs;

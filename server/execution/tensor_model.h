@@ -24,7 +24,12 @@ class TensorModel : public Model {
  public:
   const ModelSignature& signature() const final { return signature_; }
 
+  int threads() const final { return threads_; }
+
   absl::Status Run(absl::Span<const RowInputs* const> rows, std::vector<Tensor>& outputs) final;
+
+  // From now on, as threads() says. Like TryWith().
+  void KeepTo(int threads) { threads_ = threads; }
 
   // Runs a row of ones that looks like `inputs`, checks that scores come out, and makes these the
   // signature. Its error names the shapes that were tried. `names`: of the outputs, as far as they
@@ -43,6 +48,7 @@ class TensorModel : public Model {
   absl::Status Explained(const absl::Status& ran, const RowInputs& row) const;
 
   ModelSignature signature_;
+  int threads_ = 0;
 };
 
 // The inputs that the configuration declares; none where it declares none.

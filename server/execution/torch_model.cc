@@ -148,7 +148,8 @@ std::string Cause(const std::string& what) {
 }
 
 absl::StatusOr<std::unique_ptr<Model>> TorchModel::Load(const std::string& path,
-                                                        const ModelConfig& config, Plan plan) {
+                                                        const ModelConfig& config,
+                                                        TeamedPlan plan) {
   TORCHD_ASSIGN_OR_RETURN(const torch::jit::Module read, ReadModule(path));
   TORCHD_ASSIGN_OR_RETURN(const Inputs inputs, DeclaredInputs(config));
   TORCHD_ASSIGN_OR_RETURN(const std::vector<std::string> names,
@@ -164,7 +165,9 @@ absl::StatusOr<std::unique_ptr<Model>> TorchModel::Load(const std::string& path,
     takes = guesses[fits];
   }
   // Anew after guesses: LibTorch has planned for those that did not fit.
-  TORCHD_ASSIGN_OR_RETURN(std::unique_ptr<LoadedTorchModel> model, MakeModel(path, read, plan));
+  TORCHD_ASSIGN_OR_RETURN(std::unique_ptr<LoadedTorchModel> model,
+                          MakeModel(path, read, plan.plan));
+  model->KeepTo(plan.threads > 0 ? plan.threads : config.plan_threads);
   TORCHD_RETURN_IF_ERROR(model->TryWith(*takes, config.output_names));
   TORCHD_RETURN_IF_ERROR(model->Compile());
   return std::unique_ptr<Model>(std::move(model));

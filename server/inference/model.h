@@ -34,6 +34,8 @@ class Model {
 
   // By which it runs.
   virtual Plan plan() const { return kDefaultPlan; }
+  // On how many of an executor's threads; 0: on all of them.
+  virtual int threads() const { return 0; }
   // Runs in which the chosen plan failed and the model as it was saved did not.
   virtual int64_t fallbacks() const { return 0; }
   // Whether several rows are run together; else one after another, which saves no time.

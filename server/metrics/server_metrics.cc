@@ -224,7 +224,8 @@ void ServerMetrics::CollectStates(Families& families) const {
       Family("torchd_model_state", "1 for the state a model version is in, 0 for the other states.",
              MetricType::Gauge));
   MetricFamily plans =
-      Family("torchd_model_plan", "Always 1; the label says by which plan a model version runs.",
+      Family("torchd_model_plan",
+             "Always 1; the labels say by which plan a model version runs, on how many threads.",
              MetricType::Gauge);
   MetricFamily fallbacks =
       Family("torchd_plan_fallbacks_total",
@@ -235,7 +236,8 @@ void ServerMetrics::CollectStates(Families& families) const {
       AddGauge(family, With(version, "state", state), row.state == state ? 1 : 0);
     }
     if (row.plan.empty()) continue;
-    AddGauge(plans, With(version, "plan", row.plan), 1);
+    const std::string threads = row.plan_threads == 0 ? "all" : std::to_string(row.plan_threads);
+    AddGauge(plans, With(With(version, "plan", row.plan), "threads", threads), 1);
     AddCount(fallbacks, version, row.plan_fallbacks);
   }
   families.push_back(std::move(plans));

@@ -91,6 +91,7 @@ class ServerMetrics final : public prometheus::Collectable {
     std::int64_t version = 0;
     std::string state;      // UNKNOWN, LOADING, READY, UNLOADING or UNAVAILABLE.
     std::string plan = {};  // By which it runs; empty: it does not.
+    int plan_threads = 0;   // 0: all of an executor's.
     std::int64_t plan_fallbacks = 0;
   };
 

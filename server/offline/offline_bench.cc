@@ -125,8 +125,9 @@ std::string HeadText(const OfflineArguments& arguments, const Model& model,
   for (size_t i = 0; i < row.size(); ++i) {
     inputs.push_back(absl::StrCat(specs[i].name, " ", Name(row[i].type), ShapeText(row[i].shape)));
   }
-  return absl::StrCat(arguments.model_file, ", plan ", Name(model.plan()), ", ", threads,
-                      threads == 1 ? " thread, " : " threads, ", arguments.batch,
+  const int used = model.threads() > 0 ? std::min(model.threads(), threads) : threads;
+  return absl::StrCat(arguments.model_file, ", plan ", Name(model.plan()), ", ", used,
+                      used == 1 ? " thread, " : " threads, ", arguments.batch,
                       arguments.batch == 1 ? " row of " : " rows of ", absl::StrJoin(inputs, ", "),
                       ", loaded in ", absl::StrFormat("%.1f", Seconds(loading)), " s\n");
 }

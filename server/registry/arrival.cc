@@ -99,7 +99,19 @@ absl::Status CheckPackage(const VersionFolder& folder, const ModelConfig& config
     return absl::InvalidArgumentError(
         absl::StrCat("plans_forbidden has package, and there is only ", folder.package_file));
   }
+  if (lone && config.plan_threads > 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("plan_threads is ", config.plan_threads, ", but there is only ",
+                     folder.package_file, ", which has the threads that it was compiled for"));
+  }
   return absl::OkStatus();
+}
+
+absl::Status CheckThreads(const ModelConfig& config, int executor_threads) {
+  if (executor_threads == 0 || config.plan_threads <= executor_threads) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("plan_threads is ", config.plan_threads, ", expected 1..", executor_threads,
+                   ": an executor has no more threads (threads_per_executor)"));
 }
 
 absl::Status Compare(const Trial& trial, const ArrivalParts& parts, Model& model) {
@@ -123,6 +135,7 @@ absl::StatusOr<std::unique_ptr<Servable>> Arrive(const VersionFolder& folder,
   TORCHD_RETURN_IF_ERROR(folder.status);
   TORCHD_ASSIGN_OR_RETURN(VersionFiles files, ReadVersionFiles(folder));
   TORCHD_RETURN_IF_ERROR(CheckPackage(folder, files.config));
+  TORCHD_RETURN_IF_ERROR(CheckThreads(files.config, parts.executor_threads));
   const int64_t package_bytes =
       PackageMayServe(folder, files.config) ? FileBytes(folder.package_file) : 0;
   const int64_t file_bytes = FileBytes(folder.ModelFile());
@@ -143,12 +156,13 @@ absl::StatusOr<std::unique_ptr<Servable>> Arrive(const VersionFolder& folder,
   if (!trial.ok()) return named(trial.status());
   PlanChoice plan;
   if (parts.plan) parts.aside([&] { plan = parts.plan(read, files.config, *trial); });
-  auto loaded = parts.load(read, files.config, plan.plan);
-  if (!loaded.ok() && !files.config.plan && plan.plan != kDefaultPlan) {
+  auto loaded = parts.load(read, files.config, plan.teamed());
+  if (!loaded.ok() && !files.config.plan && !(plan.teamed() == kDefaultPlan)) {
     plan.why = absl::StrCat("'", Name(plan.plan), "' would be faster, but ",
                             named(loaded.status()).message());
     plan.plan = kDefaultPlan;
-    loaded = parts.load(read, files.config, plan.plan);
+    plan.threads = 0;
+    loaded = parts.load(read, files.config, plan.teamed());
   }
   if (!loaded.ok()) return named(loaded.status());
   std::unique_ptr<Model> model = *std::move(loaded);

@@ -50,7 +50,7 @@ struct ArrivalParts {
       search;
   // Makes a model of a version's files.
   std::function<absl::StatusOr<std::unique_ptr<Model>>(const VersionFolder& folder,
-                                                       const ModelConfig& config, Plan plan)>
+                                                       const ModelConfig& config, TeamedPlan plan)>
       load;
   // Runs the model where it will serve, until its first requests are as fast as later ones, and
   // says how its rows will run.
@@ -58,6 +58,7 @@ struct ArrivalParts {
   // Runs TrialRow() where it will serve. Empty: nothing is compared.
   std::function<absl::StatusOr<std::vector<Tensor>>(Model&)> run;
   ImageLimits image_limits;
+  int executor_threads = 0;  // Of which a model's configuration may ask for some. 0: not known.
 };
 
 // Each step's error says which step it was.

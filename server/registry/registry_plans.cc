@@ -63,6 +63,7 @@ void Registry::Improve(const VersionFolder& folder, const Target& target) {
   }
   if (!better.ok()) {
     report.plan = kDefaultPlan;
+    report.threads = 0;
     report.why = absl::StrCat("no other plan was found: ", better.status().message());
     LogPlan(Severity::kWarning, "plan search failed, the default plan goes on", folder, report);
   }
@@ -86,7 +87,7 @@ absl::StatusOr<std::unique_ptr<Servable>> Registry::FindBetter(const VersionFold
   auto found = parts_.arrival.search(sealed.folder(), config, begun, wanted);
   if (!found.ok()) return sealed.Named(found.status());
   report = *found;
-  if (report.plan == begun.plan) return nullptr;
+  if (report.teamed() == begun.teamed()) return nullptr;
   const ModelHandle serving = target.lock();
   if (serving == nullptr || !wanted()) return nullptr;
   auto made = ArriveAgain(*serving, sealed.folder(), *std::move(found), parts_.arrival, memory_,
@@ -95,6 +96,7 @@ absl::StatusOr<std::unique_ptr<Servable>> Registry::FindBetter(const VersionFold
   report.why = absl::StrCat("'", Name(report.plan), "' would be faster, but ",
                             sealed.Named(made.status()).message());
   report.plan = begun.plan;
+  report.threads = begun.threads;
   LogPlan(Severity::kWarning, "better plan does not load, the default plan goes on", folder,
           report);
   return nullptr;

@@ -16,7 +16,9 @@ bool Pinned(const ModelConfig& config) { return config.plan == Plan::kPackage; }
 
 bool PackageMayServe(const VersionFolder& folder, const ModelConfig& config) {
   if (folder.model_file.empty() || folder.package_file.empty()) return false;
-  return config.plan ? Pinned(config) : config.plans_forbidden.count(Plan::kPackage) == 0;
+  if (config.plan) return Pinned(config);
+  // It would have other threads than the configuration says.
+  return config.plans_forbidden.count(Plan::kPackage) == 0 && config.plan_threads == 0;
 }
 
 absl::StatusOr<SealedVersion> SealedVersion::Copy(const VersionFolder& folder,

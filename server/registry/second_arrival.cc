@@ -31,7 +31,7 @@ absl::StatusOr<std::unique_ptr<Servable>> ArriveAgain(const Servable& serving,
       MemoryBudget::Lease lease,
       memory.Reserve(std::max(stays, 2 * (FileBytes(read.ModelFile()) + package_bytes))));
   TORCHD_ASSIGN_OR_RETURN(std::unique_ptr<Model> model,
-                          parts.load(read, serving.config, choice.plan));
+                          parts.load(read, serving.config, choice.teamed()));
   TORCHD_ASSIGN_OR_RETURN(std::unique_ptr<Lane> lane, parts.warm_up(*model, serving.config));
   model->Settle();
   if (parts.run) {

@@ -66,12 +66,14 @@ void ToWire(const Lane& lane, const ModelConfig& config, v1::Scheduling& wire) {
 
 void ToWire(const Model& model, const PlanChoice& choice, v1::PlanReport& wire) {
   wire.set_plan(Name(model.plan()));
+  wire.set_threads(model.threads());
   wire.set_why(choice.why);
   wire.set_fallbacks(model.fallbacks());
   wire.set_searching(choice.searching);
   for (const PlanCandidate& candidate : choice.candidates) {
     v1::PlanCandidate& added = *wire.add_candidates();
     added.set_plan(Name(candidate.plan));
+    added.set_threads(candidate.threads);
     added.set_state(Name(candidate.state));
     added.set_run_us(Microseconds(candidate.run));
     added.set_ratio(candidate.ratio);

@@ -140,7 +140,7 @@ def test_should_the_package_fail_the_saved_model_answers(made, tmp_path):
         _check(own, "short", *ROWS)
         _, page = own.get("/metrics")
         assert 'torchd_plan_fallbacks_total{model="short",version="1"} 1' in page
-        assert 'torchd_model_plan{model="short",version="1",plan="saved"} 1' in page
+        assert 'torchd_model_plan{model="short",version="1",plan="saved",threads="all"} 1' in page
 
 
 def test_a_benchmark_may_compare_the_two(made, tmp_path):

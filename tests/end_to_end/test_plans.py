@@ -1,6 +1,7 @@
 """A network of convolutions is served by the plan that was found fastest, and answers as PyTorch."""
 
 import json
+import os
 
 import harness
 import numpy as np
@@ -9,6 +10,11 @@ import torch
 import wire
 
 SECONDS = 60
+CORES = len(os.sched_getaffinity(0))
+
+
+def _halves(threads: int) -> list:
+    return [threads >> by for by in range(1, threads.bit_length())]
 
 
 def _network() -> torch.nn.Module:
@@ -49,15 +55,19 @@ def test_plans_are_found_kept_shown_and_obeyed(repository, tmp_path):
 
     with harness.serving(tmp_path, repository, *flags) as daemon:
         first = reports(daemon)
-        states = {one["plan"]: one["state"] for one in first["auto"]["candidates"]}
+        tried = first["auto"]["candidates"]
+        whole = [one for one in tried if one["threads"] == 0]
+        states = {one["plan"]: one["state"] for one in whole}
         assert states == dict.fromkeys(["frozen", "onednn", "channels_last", "saved", "graph", "direct"],
                                        "timed"), first["auto"]
-        timed = {one["plan"]: one["ratio"] for one in first["auto"]["candidates"]}
+        timed = {one["plan"]: one["ratio"] for one in whole}
         assert timed["frozen"] == 1
         assert timed[first["auto"]["plan"]] == min(timed.values()) or first["auto"]["plan"] == "frozen"
-        assert max(one["difference"] for one in first["auto"]["candidates"]) <= 1e-4
+        fewer = [(one["plan"], one["threads"], one["state"]) for one in tried if one["threads"] > 0]
+        assert fewer == [(first["auto"]["plan"], threads, "timed") for threads in _halves(CORES)]
+        assert max(one["difference"] for one in tried) <= 1e-4
 
-        assert first["pinned"] == {"plan": "onednn", "why": "the model's configuration says so",
+        assert first["pinned"] == {"plan": "onednn", "threads": 0, "why": "the model's configuration says so",
                                    "fallbacks": 0, "searching": False, "candidates": []}
         forbidden = {one["plan"] for one in first["without"]["candidates"]
                      if one["state"] == "forbidden"}
@@ -71,14 +81,16 @@ def test_plans_are_found_kept_shown_and_obeyed(repository, tmp_path):
             got = {one.index: one.probability for one in answer.results[0].classes}
             assert [got[i] for i in range(5)] == pytest.approx(list(expected), abs=1e-3)
         _, page = daemon.get("/metrics")
-        plan = first["auto"]["plan"]
-        assert f'torchd_model_plan{{model="auto",version="1",plan="{plan}"}} 1' in page
+        plan, threads = first["auto"]["plan"], first["auto"]["threads"] or "all"
+        assert (f'torchd_model_plan{{model="auto",version="1",plan="{plan}",threads="{threads}"}} 1'
+                in page)
         assert 'torchd_plan_fallbacks_total{model="auto",version="1"} 0' in page
 
     with harness.serving(tmp_path, repository, *flags) as daemon:
         again = reports(daemon)
         assert again["auto"]["why"].endswith("in an earlier search")
-        assert again["auto"]["plan"] == first["auto"]["plan"]
+        for said in ("plan", "threads", "candidates"):
+            assert again["auto"][said] == first["auto"][said]
         assert "plan chosen" not in daemon.log()
 
 

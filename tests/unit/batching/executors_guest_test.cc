@@ -62,6 +62,20 @@ TEST_F(ExecutorsGuestTest, AKnownLongRunIsNot) {
   EXPECT_FALSE(RunsHere(9));
 }
 
+// Code that was compiled for a team would open one on any thread.
+TEST_F(ExecutorsGuestTest, WhatWasCompiledForATeamIsNot) {
+  model_.by_plan = Plan::kDirect;
+  EXPECT_FALSE(RunsHere(8));
+  model_.on_threads = 2;
+  EXPECT_FALSE(RunsHere(8));
+}
+
+TEST_F(ExecutorsGuestTest, WhatWasCompiledForOneThreadIs) {
+  model_.by_plan = Plan::kDirect;
+  model_.on_threads = 1;
+  EXPECT_TRUE(RunsHere(8));
+}
+
 // The first of many would hold up the rest.
 TEST_F(ExecutorsGuestTest, ARowThatMoreOfItsCallFollowIsNot) { EXPECT_FALSE(RunsHere(8, false)); }
 

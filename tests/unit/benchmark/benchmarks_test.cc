@@ -38,7 +38,9 @@ class BenchmarksTest : public ::testing::Test {
 
   Registry::Parts RegistryParts() {
     Registry::Parts parts;
-    parts.arrival.load = [this](const VersionFolder&, const ModelConfig&, Plan) { return Make(1); };
+    parts.arrival.load = [this](const VersionFolder&, const ModelConfig&, TeamedPlan) {
+      return Make(1);
+    };
     parts.arrival.warm_up = [](Model& model, const ModelConfig&) {
       return std::make_unique<Lane>(model, LaneOptions());
     };

@@ -56,9 +56,8 @@ class ClassifierTest : public ::testing::Test {
 
   Registry::Parts RegistryParts() {
     Registry::Parts parts;
-    parts.arrival.load = [this](const VersionFolder& folder, const ModelConfig& config, Plan) {
-      return Load(folder.ModelFile(), config);
-    };
+    parts.arrival.load = [this](const VersionFolder& folder, const ModelConfig& config,
+                                TeamedPlan) { return Load(folder.ModelFile(), config); };
     parts.arrival.warm_up = [](Model& model, const ModelConfig&) {
       LaneOptions lane;
       lane.rows_waiting_max = 2;

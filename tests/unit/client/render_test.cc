@@ -16,6 +16,37 @@ void AddClass(int index, const std::string& label, float probability, v1::Classi
   one->set_probability(probability);
 }
 
+void AddCandidate(const std::string& plan, int threads, double ratio, v1::PlanReport& report) {
+  v1::PlanCandidate* one = report.add_candidates();
+  one->set_plan(plan);
+  one->set_threads(threads);
+  one->set_state("timed");
+  one->set_run_us(static_cast<int64_t>(10'000 * ratio));
+  one->set_ratio(ratio);
+}
+
+TEST(PlansTableTest, ShowsThePlanItsThreadsAndAllThatWereTried) {
+  v1::ListModelsResponse response;
+  v1::ModelVersion& model = *response.add_models();
+  model.set_name("cat");
+  model.set_version(2);
+  v1::PlanReport& plan = *model.mutable_plan();
+  plan.set_plan("direct");
+  plan.set_threads(1);
+  plan.set_why("the fastest of 2 timed, faster on 1 thread");
+  AddCandidate("frozen", 0, 1, plan);
+  AddCandidate("direct", 0, 0.5, plan);
+  AddCandidate("direct", 1, 0.25, plan);
+  EXPECT_EQ(PlansTable(response),
+            "cat 2: direct on 1 thread, the fastest of 2 timed, faster on 1 thread\n"
+            "  PLAN    THREADS  STATE  MS PER RUN  TO FROZEN  DIFFERENCE  REASON\n"
+            "  frozen  all      timed  10.00       1.00       0.0e+00\n"
+            "  direct  all      timed  5.00        0.50       0.0e+00\n"
+            "  direct  1        timed  2.50        0.25       0.0e+00\n");
+  plan.set_threads(0);
+  EXPECT_THAT(PlansTable(response), HasSubstr("cat 2: direct on all threads, "));
+}
+
 TEST(ClassifyTableTest, ShowsLabelsPercentIndexAndTimes) {
   v1::ClassifyResult result;
   AddClass(281, "tabby", 0.5F, result);

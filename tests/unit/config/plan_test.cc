@@ -52,6 +52,45 @@ TEST(FastestTest, TwoPercentAreNoReasonToChange) {
   EXPECT_EQ(Fastest({}).plan, kDefaultPlan);
 }
 
+PlanCandidate On(int threads, PlanCandidate candidate) {
+  candidate.threads = threads;
+  return candidate;
+}
+
+TEST(FewerThreadsTest, HalfAsManyAndSoOn) {
+  EXPECT_THAT(FewerThreads(16), ElementsAre(8, 4, 2, 1));
+  EXPECT_THAT(FewerThreads(6), ElementsAre(3, 1));
+  EXPECT_THAT(FewerThreads(1), ElementsAre());
+}
+
+TEST(FastestTest, FewerThreadsOnlyWhereThatIsThreePercentFaster) {
+  const auto with = [](std::vector<PlanCandidate> fewer) {
+    std::vector<PlanCandidate> all = {Timed(kDefaultPlan, 1), Timed(Plan::kGraph, 0.5)};
+    all.insert(all.end(), fewer.begin(), fewer.end());
+    return Fastest(all);
+  };
+  const PlanChoice whole = with({On(1, Timed(Plan::kGraph, 0.49))});
+  EXPECT_EQ(whole.teamed(), TeamedPlan(Plan::kGraph, 0));
+  EXPECT_EQ(whole.why, "the fastest of 2 timed");
+  const PlanChoice two = with({On(2, Timed(Plan::kGraph, 0.4)), On(1, Timed(Plan::kGraph, 0.45))});
+  EXPECT_EQ(two.teamed(), TeamedPlan(Plan::kGraph, 2));
+  EXPECT_EQ(two.why, "the fastest of 2 timed, faster on 2 threads");
+  EXPECT_EQ(with({On(1, Timed(Plan::kGraph, 0.45))}).why,
+            "the fastest of 2 timed, faster on 1 thread");
+}
+
+TEST(FastestTest, FewerThreadsAreOfThePlanThatIsChosen) {
+  const PlanChoice other =
+      Fastest({Timed(kDefaultPlan, 1), Timed(Plan::kGraph, 0.5), On(1, Timed(kDefaultPlan, 0.3))});
+  EXPECT_EQ(other.teamed(), TeamedPlan(Plan::kGraph, 0));
+  const PlanChoice frozen =
+      Fastest({Timed(kDefaultPlan, 1), Timed(Plan::kGraph, 1.5), On(1, Timed(kDefaultPlan, 0.9))});
+  EXPECT_EQ(frozen.teamed(), TeamedPlan(kDefaultPlan, 1));
+  PlanCandidate wrong = On(1, Timed(kDefaultPlan, 0.5));
+  wrong.state = State::kFailed;
+  EXPECT_EQ(Fastest({Timed(kDefaultPlan, 1), wrong}).threads, 0);
+}
+
 TEST(PlanConfigTest, PlanAndForbiddenOnesAreRead) {
   const auto config = ParseModelConfig("plan: channels_last\nplans_forbidden: [graph, saved]\n");
   ASSERT_TRUE(config.ok()) << config.status();
@@ -76,6 +115,18 @@ TEST(PlanConfigTest, FewerBitsAreAllowedByHowFarAnswersMayBe) {
     const auto config = ParseModelConfig(std::string("plan_difference_max: ") + wrong + "\n");
     EXPECT_THAT(std::string(config.status().message()), HasSubstr("above 0, at most 1")) << wrong;
   }
+}
+
+TEST(PlanConfigTest, ThreadsMayBePinned) {
+  EXPECT_EQ(ParseModelConfig("")->plan_threads, 0);
+  EXPECT_EQ(ParseModelConfig("plan: graph\nplan_threads: 3\n")->plan_threads, 3);
+  for (const char* const wrong : {"0", "257", "-1", "all", "1.5"}) {
+    const auto config = ParseModelConfig(std::string("plan_threads: ") + wrong + "\n");
+    EXPECT_THAT(std::string(config.status().message()), HasSubstr("plan_threads")) << wrong;
+    EXPECT_THAT(std::string(config.status().message()), HasSubstr("1..256")) << wrong;
+  }
+  EXPECT_THAT(std::string(ParseModelConfig("plan: package\nplan_threads: 1\n").status().message()),
+              HasSubstr("both plan_threads and plan: package are set"));
 }
 
 TEST(PlanConfigTest, MistakesAreNamed) {

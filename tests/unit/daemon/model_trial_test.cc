@@ -60,7 +60,7 @@ absl::StatusOr<std::string> Behave(absl::string_view request) {
   if (absl::EndsWith(contents, "#write")) WriteOneByte(file + ".scratch");
   if (absl::EndsWith(contents, "#damaged")) return "no tensors at all";
   if (absl::EndsWith(contents, "#plan"))
-    return "frozen timed 4000000 1.0 0 \ngraph timed 2000000 0.5 1e-06 ";
+    return "frozen 0 timed 4000000 1.0 0 \ngraph 0 timed 2000000 0.5 1e-06 ";
   if (absl::StrContains(contents, "#")) return absl::StrCat("7000\n", EncodeFloats({1, 2, 3}));
   return TryModel(request);
 }

@@ -6,6 +6,7 @@
 #include <memory>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "server/base/clock.h"
@@ -42,18 +43,26 @@ class PlanSearchTest : public ::testing::Test {
 
   PlanSearch Search() {
     return PlanSearch(
-        {budget_, fast_start_}, PlanCache(repository_.Path("cache"), machine_),
-        [this](const VersionFolder&, const std::vector<Plan>& plans, milliseconds limit,
+        {budget_, fast_start_, threads_}, PlanCache(repository_.Path("cache"), machine_),
+        [this](const VersionFolder&, const std::vector<TeamedPlan>& plans, milliseconds limit,
                const PlanSearch::Wanted&) { return Try(plans, limit); },
         clock_);
   }
 
-  absl::StatusOr<std::vector<PlanCandidate>> Try(const std::vector<Plan>& plans,
+  absl::StatusOr<std::vector<PlanCandidate>> Try(const std::vector<TeamedPlan>& plans,
                                                  milliseconds limit) {
     limits_.push_back(limit);
     if (died_) return absl::UnavailableError("the helper process died");
     std::vector<PlanCandidate> candidates = {Timed(kDefaultPlan, 1)};
-    for (const Plan plan : plans) {
+    for (const TeamedPlan teamed : plans) {
+      const Plan plan = teamed.plan;
+      if (teamed.threads > 0) {
+        tried_.push_back(absl::StrCat(Name(plan), " on ", teamed.threads));
+        if (fewer_.count(teamed.threads) == 0) return absl::InternalError("it crashed");
+        candidates.push_back(Timed(plan, fewer_[teamed.threads]));
+        candidates.back().threads = teamed.threads;
+        continue;
+      }
       tried_.push_back(Name(plan));
       const auto ratio = ratios_.find(plan);
       if (ratio == ratios_.end()) return absl::InternalError("it crashed");
@@ -93,6 +102,8 @@ class PlanSearchTest : public ::testing::Test {
   std::map<Plan, double> ratios_ = {{Plan::kGraph, 0.5},  {Plan::kDirect, 1.2},
                                     {Plan::kOneDnn, 0.8}, {Plan::kChannelsLast, 0.9},
                                     {Plan::kSaved, 1.3},  {Plan::kPackage, 0.4}};
+  int threads_ = 1;
+  std::map<int, double> fewer_;   // On fewer threads.
   std::map<Plan, double> again_;  // Those tried for the second time.
   std::vector<std::string> tried_;
   std::vector<milliseconds> limits_;
@@ -175,7 +186,7 @@ TEST_F(PlanSearchTest, ADamagedRecordIsNone) {
   ASSERT_TRUE(std::ifstream(path).is_open()) << path;
   for (const char* const record :
        {"", "torchd plans 2\n", "torchd plans 1\nthreads 2, LibTorch 2.11.0, a CPU\nnonsense\n",
-        "torchd plans 2\nthreads 2, LibTorch 2.11.0, a CPU\ngraph timed 5 nan 0 \n"}) {
+        "torchd plans 3\nthreads 2, LibTorch 2.11.0, a CPU\ngraph 0 timed 5 nan 0 \n"}) {
     std::ofstream(path) << record;
     tried_.clear();
     EXPECT_EQ(Choose().plan, Plan::kGraph);
@@ -229,6 +240,68 @@ TEST_F(PlanSearchTest, ACloseCallIsRunOnceMoreSideBySide) {
   EXPECT_EQ(choice.plan, Plan::kDirect);
   EXPECT_EQ(Of(choice, Plan::kGraph).ratio, 0.51);
   EXPECT_EQ(choice.candidates.size(), 6u);
+}
+
+TEST_F(PlanSearchTest, TheFastestIsTriedOnFewerThreadsBesideItself) {
+  threads_ = 4;
+  again_ = {{Plan::kGraph, 0.55}};
+  fewer_ = {{2, 0.45}, {1, 0.6}};
+  const PlanChoice choice = Choose();
+  EXPECT_THAT(tried_, ElementsAre("direct", "graph", "onednn", "channels_last", "saved",  // Then:
+                                  "graph", "graph on 2", "graph on 1"));
+  EXPECT_EQ(choice.teamed(), TeamedPlan(Plan::kGraph, 2));
+  EXPECT_EQ(choice.why, "the fastest of 6 timed, faster on 2 threads");
+  EXPECT_EQ(Of(choice, Plan::kGraph).ratio, 0.55);  // As it was beside the others.
+  EXPECT_EQ(choice.candidates.size(), 8u);
+  tried_.clear();
+  const PlanChoice again = Choose();
+  EXPECT_THAT(tried_, IsEmpty());
+  EXPECT_EQ(again.teamed(), TeamedPlan(Plan::kGraph, 2));
+  EXPECT_EQ(again.why, "the fastest of 6 timed, faster on 2 threads, in an earlier search");
+}
+
+TEST_F(PlanSearchTest, TheDefaultPlanIsTriedOnFewerThreadsAsWell) {
+  threads_ = 2;
+  ratios_ = {{Plan::kGraph, 1.1},
+             {Plan::kDirect, 1.2},
+             {Plan::kOneDnn, 1.1},
+             {Plan::kChannelsLast, 1.1},
+             {Plan::kSaved, 1.3}};
+  fewer_ = {{1, 0.6}};
+  EXPECT_EQ(Choose().teamed(), TeamedPlan(kDefaultPlan, 1));
+  EXPECT_EQ(tried_.back(), "frozen on 1");
+  EXPECT_EQ(tried_.size(), 6u);
+}
+
+TEST_F(PlanSearchTest, PinnedThreadsAreNotSearchedAndKnownApart) {
+  threads_ = 2;
+  fewer_ = {{1, 0.3}};
+  EXPECT_EQ(Choose().threads, 1);
+  tried_.clear();
+  config_.plan_threads = 2;
+  const PlanChoice pinned = Choose();
+  EXPECT_EQ(pinned.teamed(), TeamedPlan(Plan::kGraph, 0));  // All plans had those threads.
+  EXPECT_THAT(tried_, ElementsAre("direct", "graph", "onednn", "channels_last", "saved"));
+}
+
+TEST_F(PlanSearchTest, FewerThreadsThatCrashLeaveTheChoiceAsItWas) {
+  threads_ = 2;
+  const PlanChoice choice = Choose();
+  EXPECT_EQ(choice.teamed(), TeamedPlan(Plan::kGraph, 0));
+  EXPECT_EQ(choice.candidates.back().threads, 1);
+  EXPECT_EQ(choice.candidates.back().state, State::kFailed);
+  EXPECT_EQ(choice.candidates.back().reason, "it crashed");
+}
+
+// Whose runs are long has all threads, and need not be searched for again because of that.
+TEST_F(PlanSearchTest, WithoutTimeForFewerThreadsTheRestIsKept) {
+  threads_ = 2;
+  budget_ = milliseconds(6'300);  // Three groups take two seconds each.
+  fewer_ = {{1, 0.3}};
+  EXPECT_EQ(Choose().threads, 0);
+  tried_.clear();
+  EXPECT_EQ(Choose().threads, 0);
+  EXPECT_THAT(tried_, IsEmpty());
 }
 
 TEST_F(PlanSearchTest, FewerBitsAreTriedWhereTheOwnerAllowsADifference) {
@@ -317,37 +390,6 @@ TEST_F(PlanSearchTest, WhatIsNotWorthASearchIsNotSearched) {
   budget_ = seconds(20);
   EXPECT_EQ(Choose().plan, Plan::kPackage);
   EXPECT_THAT(tried_, IsEmpty());
-}
-
-TEST(PlanCacheTest, CandidatesComeBackAsTheyWere) {
-  PlanCandidate candidate;
-  candidate.plan = Plan::kChannelsLast;
-  candidate.state = State::kFailed;
-  candidate.run = microseconds(1234);
-  candidate.ratio = 0.75;
-  candidate.difference = 2e-6;
-  candidate.reason = "it said \"no\"\nin two lines";
-  const auto back = DecodeCandidate(EncodeCandidate(candidate));
-  ASSERT_TRUE(back.has_value());
-  EXPECT_EQ(back->plan, candidate.plan);
-  EXPECT_EQ(back->state, candidate.state);
-  EXPECT_EQ(back->run, candidate.run);
-  EXPECT_EQ(back->ratio, candidate.ratio);
-  EXPECT_EQ(back->difference, candidate.difference);
-  EXPECT_EQ(back->reason, candidate.reason);
-  for (const char* const bad :
-       {"", "graph", "graph timed 1 1", "warp timed 1 1 1 ", "graph timed -1 1 1 ",
-        "graph timed 1 inf 1 ", "graph timed 1 0 0 "}) {
-    EXPECT_FALSE(DecodeCandidate(bad).has_value()) << bad;
-  }
-}
-
-TEST(PlanCacheTest, DigestIsThatOfTheBytes) {
-  const TempFolder folder;
-  folder.Write("file", "abc");
-  EXPECT_EQ(DigestOf(folder.Path("file")),
-            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
-  EXPECT_EQ(DigestOf(folder.Path("none")), "");
 }
 
 }  // namespace

@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "gtest/gtest.h"
 #include "server/execution/plan_trial.h"
+#include "server/execution/torch_model.h"
 #include "server/execution/torch_runtime.h"
 #include "tests/unit/fakes/temp_folder.h"
 
@@ -140,12 +141,12 @@ class TryPlansTest : public ::testing::Test {
 
   // By candidate, the default first; throws what went wrong with all of them.
   std::vector<PlanCandidate> Try(const torch::jit::Module& network,
-                                 const std::vector<Plan>& plans) const {
+                                 const std::vector<TeamedPlan>& plans) const {
     return TryAny(network, plans).value();
   }
 
   absl::StatusOr<std::vector<PlanCandidate>> TryAny(const torch::jit::Module& network,
-                                                    const std::vector<Plan>& plans) const {
+                                                    const std::vector<TeamedPlan>& plans) const {
     network.save(folder_.Path("model.pt"));
     return TryPlans(folder_.Path("model.pt"), config_, plans);
   }
@@ -167,14 +168,42 @@ TEST_F(TryPlansTest, EachIsTimedBesideTheDefault) {
   }
 }
 
+TEST_F(TryPlansTest, FewerThreadsAreTimedBesideAll) {
+  std::thread([&] {
+    PrepareExecutorThread(2);
+    const auto tried = Try(MakeNetwork(), {Plan::kDirect, {Plan::kDirect, 1}, {kDefaultPlan, 1}});
+    ASSERT_EQ(tried.size(), 4u);
+    for (const size_t i : {0, 1, 2, 3}) {
+      const PlanCandidate& candidate = tried[i];
+      EXPECT_EQ(candidate.threads, i < 2 ? 0 : 1);
+      EXPECT_EQ(candidate.state, State::kTimed) << candidate.reason;
+      EXPECT_GT(candidate.run, Duration(0));
+    }
+  }).join();
+}
+
+TEST_F(TryPlansTest, ThreadsAreThoseOfTheChoiceElseOfTheConfiguration) {
+  const std::string file = folder_.Path("model.pt");
+  MakeNetwork().save(file);
+  const auto threads = [&](TeamedPlan plan) {
+    const auto loaded = TorchModel::Load(file, config_, plan);
+    EXPECT_TRUE(loaded.ok()) << loaded.status();
+    return loaded.ok() ? (*loaded)->threads() : -1;
+  };
+  EXPECT_EQ(threads(kDefaultPlan), 0);
+  config_.plan_threads = 3;
+  EXPECT_EQ(threads(Plan::kDirect), 3);
+  EXPECT_EQ(threads({Plan::kDirect, 2}), 2);
+}
+
 TEST_F(TryPlansTest, FewerBitsDifferAndAreTimedOnlyWithinWhatIsAllowed) {
-  const std::vector<Plan> shorter = {Plan::kBf16, Plan::kFp16, Plan::kInt8};
+  const std::vector<TeamedPlan> shorter = {Plan::kBf16, Plan::kFp16, Plan::kInt8};
   const auto strict = Try(MakeNetwork(), shorter);
   config_.plan_difference_max = 0.3;
   const auto allowed = Try(MakeNetwork(), shorter);
   for (size_t i = 1; i <= shorter.size(); ++i) {
-    EXPECT_EQ(strict[i].state, State::kWrong) << Name(shorter[i - 1]) << strict[i].reason;
-    EXPECT_EQ(allowed[i].state, State::kTimed) << Name(shorter[i - 1]) << allowed[i].reason;
+    EXPECT_EQ(strict[i].state, State::kWrong) << Name(shorter[i - 1].plan) << strict[i].reason;
+    EXPECT_EQ(allowed[i].state, State::kTimed) << Name(shorter[i - 1].plan) << allowed[i].reason;
     EXPECT_GT(allowed[i].difference, kPlanTolerance);
     EXPECT_LT(allowed[i].difference, 0.3);
   }

@@ -48,6 +48,8 @@ class FakeModel final : public Model {
       : signature_(std::move(signature)), on_run_(std::move(on_run)) {}
 
   const ModelSignature& signature() const override { return signature_; }
+  Plan plan() const override { return by_plan; }
+  int threads() const override { return on_threads; }
 
   absl::Status Run(absl::Span<const RowInputs* const> rows, std::vector<Tensor>& outputs) override {
     runs.fetch_add(1);
@@ -68,6 +70,8 @@ class FakeModel final : public Model {
   }
 
   std::atomic<int> runs{0};
+  Plan by_plan = kDefaultPlan;
+  int on_threads = 0;
 
  private:
   // Row by row; the first size counts them.

@@ -173,10 +173,16 @@ TEST(ServerMetricsTest, ExactlyOneStateOfAVersionIsOne) {
 TEST(ServerMetricsTest, SaysByWhichPlanAVersionRuns) {
   ServerMetrics metrics(TestBuild());
   metrics.SetModelStates([] {
-    return std::vector<ServerMetrics::ModelState>{{"cat", 1, "READY", "graph", 2},
-                                                  {"dog", 1, "LOADING", "", 0}};
+    return std::vector<ServerMetrics::ModelState>{{"cat", 1, "READY", "graph", 0, 2},
+                                                  {"fox", 1, "READY", "direct", 1, 0},
+                                                  {"dog", 1, "LOADING", "", 0, 0}};
   });
-  EXPECT_EQ(Sample(metrics, R"(torchd_model_plan{model="cat",version="1",plan="graph"})"), 1);
+  EXPECT_EQ(
+      Sample(metrics, R"(torchd_model_plan{model="cat",version="1",plan="graph",threads="all"})"),
+      1);
+  EXPECT_EQ(
+      Sample(metrics, R"(torchd_model_plan{model="fox",version="1",plan="direct",threads="1"})"),
+      1);
   EXPECT_EQ(Sample(metrics, R"(torchd_plan_fallbacks_total{model="cat",version="1"})"), 2);
   for (const auto& entry : Scrape(metrics)) {
     EXPECT_NE(entry.first.rfind(R"(torchd_model_plan{model="dog")", 0), 0u);

@@ -25,7 +25,7 @@ class ArrivalTest : public ::testing::Test {
  protected:
   ArrivalTest() {
     repository_.Write("cat/1/model.pt", std::string(kFileBytes, 'x'));
-    parts_.load = [this](const VersionFolder&, const ModelConfig&, Plan) {
+    parts_.load = [this](const VersionFolder&, const ModelConfig&, TeamedPlan) {
       while_loading_ = budget_.reserved();
       return absl::StatusOr<std::unique_ptr<Model>>(std::make_unique<FakeModel>());
     };
@@ -117,13 +117,15 @@ class ArrivalPlanTest : public ArrivalTest {
     parts_.plan = [](const VersionFolder&, const ModelConfig& config, const Trial&) {
       PlanChoice choice;
       choice.plan = config.plan.value_or(Plan::kGraph);
+      choice.threads = 1;
       choice.why = "the fastest";
       return choice;
     };
     parts_.load = [this](const VersionFolder&, const ModelConfig&,
-                         Plan plan) -> absl::StatusOr<std::unique_ptr<Model>> {
-      loaded_.push_back(Name(plan));
-      if (plan == fails_) return absl::InternalError("no such luck");
+                         TeamedPlan plan) -> absl::StatusOr<std::unique_ptr<Model>> {
+      loaded_.push_back(Name(plan.plan));
+      threads_.push_back(plan.threads);
+      if (plan.plan == fails_) return absl::InternalError("no such luck");
       return std::make_unique<FakeModel>();
     };
   }
@@ -134,6 +136,7 @@ class ArrivalPlanTest : public ArrivalTest {
   }
 
   std::vector<std::string> loaded_;
+  std::vector<int> threads_;
   std::optional<Plan> fails_;
 };
 
@@ -149,8 +152,20 @@ TEST_F(ArrivalPlanTest, AChosenPlanThatDoesNotLoadGivesWayToTheDefault) {
   const auto made = Made();
   ASSERT_TRUE(made.ok()) << made.status();
   EXPECT_THAT(loaded_, ElementsAre("graph", "frozen"));
-  EXPECT_EQ((*made)->plan.plan, kDefaultPlan);
+  EXPECT_THAT(threads_, ElementsAre(1, 0));
+  EXPECT_EQ((*made)->plan.teamed(), TeamedPlan(kDefaultPlan));
   EXPECT_EQ((*made)->plan.why, "'graph' would be faster, but no such luck");
+}
+
+TEST_F(ArrivalPlanTest, MoreThreadsThanAnExecutorHasAreRefused) {
+  repository_.Write("cat/model.yaml", "plan_threads: 3\n");
+  parts_.executor_threads = 2;
+  EXPECT_EQ(Made().status().message(),
+            "plan_threads is 3, expected 1..2: an executor has no more threads "
+            "(threads_per_executor)");
+  EXPECT_THAT(loaded_, IsEmpty());
+  parts_.executor_threads = 3;
+  EXPECT_TRUE(Made().ok());
 }
 
 TEST_F(ArrivalPlanTest, APackageIsAPlanOnlyWhereThereIsOne) {
@@ -162,6 +177,10 @@ TEST_F(ArrivalPlanTest, APackageIsAPlanOnlyWhereThereIsOne) {
   EXPECT_TRUE(Made().ok());
   EXPECT_THAT(loaded_, ElementsAre("package"));
   std::filesystem::remove(repository_.Path("cat/1/model.pt"));
+  repository_.Write("cat/model.yaml", "plan_threads: 1\n");
+  EXPECT_EQ(Made().status().message(), "plan_threads is 1, but there is only " +
+                                           repository_.Path("cat/1/model.pt2") +
+                                           ", which has the threads that it was compiled for");
   repository_.Write("cat/model.yaml", "plans_forbidden: [package]\n");
   EXPECT_EQ(Made().status().message(), "plans_forbidden has package, and there is only " +
                                            repository_.Path("cat/1/model.pt2"));

@@ -118,8 +118,8 @@ class RegistryFixture : public ::testing::Test {
     parts.arrival.plan = plan_;
     parts.arrival.search = search_;
     parts.arrival.load = [this](const VersionFolder& folder, const ModelConfig&,
-                                Plan plan) -> absl::StatusOr<std::unique_ptr<Model>> {
-      if (plan == refused_) return absl::InternalError("it does not run so");
+                                TeamedPlan plan) -> absl::StatusOr<std::unique_ptr<Model>> {
+      if (plan.plan == refused_) return absl::InternalError("it does not run so");
       return Load(folder.ModelFile());
     };
     parts.arrival.warm_up = [](Model& model,

@@ -83,6 +83,15 @@ TEST_F(RegistryPlansTest, WhereTheDefaultIsTheBestNothingIsLoadedAgain) {
   EXPECT_THAT(Loads(), ElementsAre("good"));
 }
 
+TEST_F(RegistryPlansTest, TheDefaultOnFewerThreadsIsLoadedAgain) {
+  found_ = Found(kDefaultPlan);
+  found_->threads = 1;
+  may_end_.Notify();
+  ShowAndSettle();
+  EXPECT_EQ(AwaitPlan().threads, 1);
+  EXPECT_THAT(Loads(), ElementsAre("good", "good"));
+}
+
 TEST_F(RegistryPlansTest, AFailedSearchChangesNothingButWhatIsTold) {
   found_ = absl::InternalError("no luck");
   may_end_.Notify();

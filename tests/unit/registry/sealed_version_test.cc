@@ -35,6 +35,9 @@ TEST_F(SealedVersionTest, APackageThatMayNotServeIsLeftOut) {
   config_.plans_forbidden = {Plan::kPackage};
   EXPECT_EQ(SealedVersion::Copy(Folder(), config_)->folder().package_file, "");
   config_ = {};
+  config_.plan_threads = 1;  // It would run on others.
+  EXPECT_EQ(SealedVersion::Copy(Folder(), config_)->folder().package_file, "");
+  config_ = {};
   config_.plan = Plan::kGraph;
   EXPECT_EQ(SealedVersion::Copy(Folder(), config_)->folder().package_file, "");
   std::filesystem::remove(repository_.Path("cat/1/model.pt"));

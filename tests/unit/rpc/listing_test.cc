@@ -67,6 +67,24 @@ TEST_F(ListingTest, WhatDoesNotServeHasItsReasonAndNoScheduling) {
   EXPECT_FALSE(listed.has_scheduling());
 }
 
+TEST_F(ListingTest, WhatServesSaysByWhichPlanAndOnHowManyThreads) {
+  VersionStatus status = Ready({}, {});
+  EXPECT_EQ(Listed(status).plan().threads(), 0);
+  auto& model = static_cast<FakeModel&>(*status.servable->model);
+  model.by_plan = Plan::kDirect;
+  model.on_threads = 2;
+  PlanCandidate candidate;
+  candidate.plan = Plan::kDirect;
+  candidate.threads = 2;
+  status.plan.candidates = {PlanCandidate(), candidate};
+  const v1::PlanReport plan = Listed(status).plan();
+  EXPECT_EQ(plan.plan(), "direct");
+  EXPECT_EQ(plan.threads(), 2);
+  ASSERT_THAT(plan.candidates(), SizeIs(2));
+  EXPECT_EQ(plan.candidates(0).threads(), 0);
+  EXPECT_EQ(plan.candidates(1).threads(), 2);
+}
+
 TEST_F(ListingTest, WhatServesSaysWhatItTakesAndGives) {
   const v1::ModelVersion listed = Listed(Ready({}, {}));
   EXPECT_EQ(listed.state(), v1::VERSION_STATE_READY);
