@@ -91,12 +91,12 @@ struct Daemon::Parts {
       PrepareLoaderThread();
       setpriority(PRIO_PROCESS, 0, kLoaderNice);  // Of this thread; not worth an error.
     };
+    arrival.plan = [this](const VersionFolder& folder, const ModelConfig& model,
+                          const Trial& trial) { return plans.Choose(folder, model, trial.run); };
     if (trials != nullptr) {
       arrival.trial = [this](const VersionFolder& folder) {
         return RunModelTrial(*trials, folder, TrialLimitsOf(config));
       };
-      arrival.plan = [this](const VersionFolder& folder, const ModelConfig& model,
-                            const Trial& trial) { return plans.Choose(folder, model, trial.run); };
       arrival.search = [this](const VersionFolder& folder, const ModelConfig& model,
                               const PlanChoice& choice, const std::function<bool()>& wanted) {
         return plans.SearchNow(folder, model, choice.key, wanted);

@@ -52,11 +52,14 @@ std::string KeyOf(const VersionFolder& folder, const ModelConfig& config) {
   return package.empty() ? package : absl::StrCat(digest, "-", package);
 }
 
-// The default runs beside all others; its first times stand for it.
+// The default runs beside all others; its first times stand for it, before them.
 void Append(std::vector<PlanCandidate>& candidates, std::vector<PlanCandidate> tried) {
+  const bool has_default = !candidates.empty() && candidates.front().plan == kDefaultPlan;
   for (PlanCandidate& candidate : tried) {
-    if (candidate.plan != kDefaultPlan || candidates.empty()) {
+    if (candidate.plan != kDefaultPlan) {
       candidates.push_back(std::move(candidate));
+    } else if (!has_default) {
+      candidates.insert(candidates.begin(), std::move(candidate));
     }
   }
 }

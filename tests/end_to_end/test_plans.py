@@ -94,7 +94,9 @@ def test_plans_are_found_kept_shown_and_obeyed(repository, tmp_path):
         assert "plan chosen" not in daemon.log()
 
 
-def test_without_a_search_models_run_frozen(repository, tmp_path):
-    with harness.serving(tmp_path, repository, "--plan-seconds-max", 0) as daemon:
-        report = reports(daemon)["auto"]
-        assert (report["plan"], report["candidates"]) == ("frozen", [])
+@pytest.mark.parametrize("limit", ["--plan-seconds-max", "--trial-seconds-max"])
+def test_without_a_search_models_run_frozen_or_as_pinned(repository, tmp_path, limit):
+    with harness.serving(tmp_path, repository, limit, 0) as daemon:
+        found = reports(daemon)
+        assert (found["auto"]["plan"], found["auto"]["candidates"]) == ("frozen", [])
+        assert found["pinned"]["plan"] == "onednn"

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <fstream>
 #include <map>
-#include <memory>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -210,6 +209,11 @@ TEST_F(PlanSearchTest, TheConfigurationDecides) {
   config_.plans_forbidden = {Plan::kGraph, Plan::kOneDnn};  // Known well enough.
   EXPECT_EQ(Choose().plan, Plan::kChannelsLast);
   EXPECT_THAT(tried_, IsEmpty());
+}
+
+TEST_F(PlanSearchTest, TheDefaultComesFirstWhereAllOfAGroupIsForbidden) {
+  config_.plans_forbidden = {Plan::kDirect};
+  EXPECT_EQ(Choose().candidates.front().plan, kDefaultPlan);
 }
 
 TEST_F(PlanSearchTest, APackageBesideTheModelIsOneMore) {
