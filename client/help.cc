@@ -34,7 +34,7 @@ a file that cannot be read; 3 the server cannot be reached.
 
 constexpr char kClassifyHelp[] = R"(torchctl classify [FLAGS] FILE...
 
-Asks a model what the images (JPEG or PNG) show, most probable class first. '-' reads one from the
+Asks a model what the images (JPEG, PNG, WebP) show, most probable class first. '-' reads one from the
 standard input. Up to 16 inputs and 32 MiB go in one call; more make more calls, in order.
 
   --model NAME   which model; may be left out when the server has exactly one

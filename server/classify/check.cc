@@ -1,7 +1,9 @@
 #include "server/classify/check.h"
 
 #include <algorithm>
+#include <cmath>
 #include <string>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -82,6 +84,18 @@ absl::Status CheckTensor(const TensorSpec& spec, TensorView& view) {
   return absl::OkStatus();
 }
 
+// A model that is given photos as numbers takes their levels, too.
+bool TakeLevels(const Servable& servable, TensorView& view) {
+  const Pixels* const pixels = servable.preprocessor.pixels();
+  if (pixels == nullptr || view.type != DataType::kUint8) return false;
+  TensorView levels = view;
+  if (levels.shape.size() == 4 && levels.shape[0] == 1) levels.shape.erase(levels.shape.begin());
+  if (!pixels->AreLevels(levels)) return false;
+  view = std::move(levels);
+  view.pixels = pixels;
+  return true;
+}
+
 // Tokens that come ready-made are as many as those of a text may be: the work grows with their
 // square.
 absl::Status CheckTokens(const ModelConfig& config, const TensorSpec& spec,
@@ -104,12 +118,28 @@ absl::Status CheckItemCount(size_t items) {
       absl::StrCat("items: got ", items, ", expected 1 to ", kItemsMax));
 }
 
-absl::StatusOr<int> ChooseTopK(std::optional<int> asked, const ModelSignature& signature) {
+absl::StatusOr<int> ChooseTopK(std::optional<int> asked, const ModelSignature& signature,
+                               bool all) {
   const int classes = static_cast<int>(signature.outputs.at(0).shape.at(0));
-  if (!asked) return std::min(kTopKDefault, classes);
+  if (!asked) return std::min(all ? kTopKMax : kTopKDefault, classes);
   const int most = std::min(kTopKMax, classes);
   if (*asked >= 1 && *asked <= most) return *asked;
   return absl::InvalidArgumentError(absl::StrCat("top_k: got ", *asked, ", expected 1 to ", most));
+}
+
+absl::StatusOr<TopKOptions> ChooseClasses(const ClassifyCall& call, const Servable& servable) {
+  TopKOptions options;
+  options.activation = servable.config.activation;
+  if (call.softmax) options.activation = *call.softmax ? Activation::kSoftmax : Activation::kNone;
+  if (call.activation) options.activation = *call.activation;
+  options.threshold = call.threshold ? call.threshold : servable.config.threshold;
+  if (options.threshold && !std::isfinite(*options.threshold)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("threshold: got ", *options.threshold, ", expected a finite number"));
+  }
+  TORCHD_ASSIGN_OR_RETURN(options.k, ChooseTopK(call.top_k, servable.model->signature(),
+                                                options.threshold.has_value()));
+  return options;
 }
 
 absl::StatusOr<RowInputs> MatchInputs(const TensorItem& tensors, const Servable& servable) {
@@ -124,6 +154,7 @@ absl::StatusOr<RowInputs> MatchInputs(const TensorItem& tensors, const Servable&
     }
     given[index] = true;
     row[index] = tensor.view;
+    if (TakeLevels(servable, row[index])) continue;
     TORCHD_RETURN_IF_ERROR(CheckTensor(specs[index], row[index]));
     TORCHD_RETURN_IF_ERROR(CheckTokens(servable.config, specs[index], row[index]));
   }
@@ -140,7 +171,10 @@ int64_t PreparedBytes(const std::vector<ClassifyItem>& items, const Servable& se
   const ModelConfig& config = servable.config;
   int64_t image = 0;
   int64_t text = 0;
-  if (config.image) image = int64_t{3} * config.image->crop * config.image->crop * sizeof(float);
+  if (config.image) {
+    const TensorSpec made = ImageInput("", *config.image);
+    image = static_cast<int64_t>(BytesOf(made.type, made.shape).value_or(0));
+  }
   for (const TensorSpec& input : servable.model->signature().inputs) {
     if (config.text) text += config.text->tokens_max * static_cast<int64_t>(SizeOf(input.type));
   }

@@ -10,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "server/classify/classify.h"
 #include "server/inference/model.h"
+#include "server/inference/top_k.h"
 #include "server/registry/servable.h"
 
 namespace torchd {
@@ -18,7 +19,12 @@ namespace torchd {
 absl::Status CheckItemCount(size_t items);
 
 // How many classes to answer. INVALID_ARGUMENT when `asked` is out of range for the model.
-absl::StatusOr<int> ChooseTopK(std::optional<int> asked, const ModelSignature& signature);
+// `all`: where it was not asked for, as many as there may be.
+absl::StatusOr<int> ChooseTopK(std::optional<int> asked, const ModelSignature& signature,
+                               bool all = false);
+
+// What the answer is made of: what the call asks for, else what the model's configuration says.
+absl::StatusOr<TopKOptions> ChooseClasses(const ClassifyCall& call, const Servable& servable);
 
 // The tensors of an item in the order of the model's inputs, without the batch dimension.
 // INVALID_ARGUMENT names the input, what was expected and what came.

@@ -16,7 +16,7 @@ void Classifier::Start(ClassifyCall call, Done done) {
   if (!count.ok()) return refuse(count);
   auto servable = parts_.registry.Lookup(call.model, {call.version, call.version_label});
   if (!servable.ok()) return refuse(servable.status());
-  const auto top_k = ChooseTopK(call.top_k, (*servable)->model->signature());
+  const auto top_k = ChooseClasses(call, **servable);
   if (!top_k.ok()) return refuse(top_k.status());
   const int timeout_ms = (*servable)->config.timeout_ms;
   if (timeout_ms > 0) {

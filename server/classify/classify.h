@@ -14,6 +14,7 @@
 #include "absl/strings/string_view.h"
 #include "server/base/clock.h"
 #include "server/batching/request.h"
+#include "server/config/model_config.h"
 #include "server/inference/tensor.h"
 
 namespace torchd {
@@ -34,6 +35,7 @@ struct ImageItem {
 };
 struct TextItem {
   absl::string_view text;
+  std::optional<absl::string_view> pair = {};  // The second text of a pair.
 };
 // An item the wire could not express as one of ours, and why.
 using ClassifyItem = std::variant<absl::Status, TensorItem, ImageItem, TextItem>;
@@ -45,7 +47,9 @@ struct ClassifyCall {
   std::string version_label;
   std::vector<ClassifyItem> items;
   std::optional<int> top_k;
-  std::optional<bool> softmax;
+  std::optional<Activation> activation;  // Goes before `softmax`.
+  std::optional<bool> softmax;           // Else kNone.
+  std::optional<float> threshold;
   Instant arrival;
   Instant deadline = kNever;
   Instant answer_by =

@@ -8,7 +8,6 @@
 #include "absl/strings/str_cat.h"
 #include "server/batching/refusal.h"
 #include "server/classify/check.h"
-#include "server/inference/top_k.h"
 
 namespace torchd {
 namespace {
@@ -26,6 +25,11 @@ absl::Status OfModel(const std::string& name, const absl::Status& status) {
   status.ForEachPayload(
       [&](absl::string_view key, const absl::Cord& value) { named.SetPayload(key, value); });
   return named;
+}
+
+absl::StatusOr<std::vector<Tensor>> FromText(const Preprocessor& preprocessor,
+                                             const TextItem& item) {
+  return preprocessor.FromText(item.text, item.pair);
 }
 
 }  // namespace
@@ -46,13 +50,12 @@ Refusal RefusalOf(const absl::Status& status) {
   }
 }
 
-Flight::Flight(const FlightParts& parts, ClassifyCall call, ModelHandle servable, int top_k,
-               InFlightMemory::Lease memory, Done done)
+Flight::Flight(const FlightParts& parts, ClassifyCall call, ModelHandle servable,
+               const TopKOptions& top_k, InFlightMemory::Lease memory, Done done)
     : parts_(parts),
       call_(std::move(call)),
       servable_(std::move(servable)),
       top_k_(top_k),
-      softmax_(call_.softmax.value_or(servable_->config.softmax)),
       items_(call_.items.size()),
       left_(call_.items.size()),
       done_(std::move(done)),
@@ -134,9 +137,8 @@ Duration Flight::Prepare(size_t i) {
   }
   const ClassifyItem& item = call_.items[i];
   const auto* image = std::get_if<ImageItem>(&item);
-  auto prepared = image != nullptr
-                      ? servable_->preprocessor.FromImage(image->bytes)
-                      : servable_->preprocessor.FromText(std::get<TextItem>(item).text);
+  auto prepared = image != nullptr ? servable_->preprocessor.FromImage(image->bytes)
+                                   : FromText(servable_->preprocessor, std::get<TextItem>(item));
   const Instant end = parts_.clock.Now();
   items_[i].answer.times.preprocess = end - call_.arrival;
   servable_->metrics.preprocess.Observe(items_[i].answer.times.preprocess);
@@ -211,8 +213,8 @@ absl::Status Flight::MakeClasses(const std::vector<TensorView>& outputs, ItemAns
     return absl::InternalError(
         "the model's answer holds scores that are not numbers (NaN or infinite)");
   }
-  answer.classes.reserve(static_cast<size_t>(top_k_));
-  for (const ScoredClass& scored : TopK(row, top_k_, softmax_)) {
+  answer.classes.reserve(static_cast<size_t>(top_k_.k));
+  for (const ScoredClass& scored : TopK(row, top_k_)) {
     const auto index = static_cast<size_t>(scored.index);
     const bool labelled = index < servable_->labels.size();
     answer.classes.push_back(

@@ -19,6 +19,7 @@
 #include "server/classify/classify.h"
 #include "server/classify/in_flight_memory.h"
 #include "server/classify/preparers.h"
+#include "server/inference/top_k.h"
 #include "server/metrics/server_metrics.h"
 #include "server/registry/servable.h"
 
@@ -43,8 +44,8 @@ class Flight : public std::enable_shared_from_this<Flight> {
   using Done = absl::AnyInvocable<void(ClassifyAnswer)>;
 
   // `memory` is given back with the flight.
-  Flight(const FlightParts& parts, ClassifyCall call, ModelHandle servable, int top_k,
-         InFlightMemory::Lease memory, Done done);
+  Flight(const FlightParts& parts, ClassifyCall call, ModelHandle servable,
+         const TopKOptions& top_k, InFlightMemory::Lease memory, Done done);
 
   void Start();
   void RefuseAll(const absl::Status& why);
@@ -77,8 +78,7 @@ class Flight : public std::enable_shared_from_this<Flight> {
   std::atomic<bool> answered_{false};
   const ClassifyCall call_;
   const ModelHandle servable_;
-  const int top_k_;
-  const bool softmax_;
+  const TopKOptions top_k_;
   std::vector<Item> items_;  // Never grows.
   std::atomic<size_t> left_;
   Done done_;

@@ -14,29 +14,12 @@
 #include "absl/types/span.h"
 #include "server/base/status_macros.h"
 #include "server/config/names.h"
+#include "server/config/prepare_fields.h"
 #include "server/config/yaml_fields.h"
 #include "server/config/yaml_reader.h"
 
 namespace torchd {
 namespace {
-
-absl::Status ReadRgb(const YamlPlace& place, bool positive, std::array<float, 3>& target) {
-  const absl::string_view expected = positive ? "three numbers above 0, for red, green, blue"
-                                              : "three numbers, for red, green, blue";
-  if (!IsList(place.node) || place.node.items.size() != target.size())
-    return Wrong(place, expected);
-  for (size_t i = 0; i < target.size(); ++i) {
-    const YamlPlace item = {place.node.items[i], absl::StrCat(place.path, "[", i, "]")};
-    float value = 0;
-    // A denormal would turn the division by it into infinities.
-    if (!IsScalar(item.node) || !absl::SimpleAtof(item.node.text, &value) ||
-        !std::isfinite(value) || (positive && (value <= 0 || !std::isnormal(value)))) {
-      return Wrong(item, positive ? "a finite number above 0" : "a finite number");
-    }
-    target[i] = value;
-  }
-  return absl::OkStatus();
-}
 
 absl::Status ReadShape(const YamlPlace& place, std::vector<int64_t>& target) {
   if (!IsList(place.node) || place.node.items.size() > kDimensionsMax) {
@@ -109,80 +92,6 @@ absl::Status ReadInputs(const YamlPlace& place, std::vector<TensorConfig>& input
   return absl::OkStatus();
 }
 
-absl::Status ReadPreset(const YamlPlace& place, ImageConfig& image) {
-  ImageConfig halves;
-  halves.mean.fill(0.5F);
-  halves.std.fill(0.5F);
-  using Entry = std::pair<absl::string_view, ImageConfig>;
-  const std::array<Entry, 2> known = {Entry{"imagenet", ImageConfig{}},
-                                      Entry{"imagenet-0.5", halves}};
-  return ReadOneOf(place, known, image);
-}
-
-absl::Status ReadFilter(const YamlPlace& place, ResizeFilter& filter) {
-  using Entry = std::pair<absl::string_view, ResizeFilter>;
-  constexpr std::array<Entry, 3> kKnown = {Entry{"nearest", ResizeFilter::kNearest},
-                                           Entry{"bilinear", ResizeFilter::kBilinear},
-                                           Entry{"bicubic", ResizeFilter::kBicubic}};
-  return ReadOneOf(place, kKnown, filter);
-}
-
-constexpr YamlField<ImageConfig> kImageFields[] = {
-    // ReadImage() took it already: the other keys override it wherever it stands.
-    {"preset", [](const YamlPlace& /*place*/, ImageConfig& /*image*/) { return absl::OkStatus(); }},
-    {"resize",
-     [](const YamlPlace& place, ImageConfig& image) {
-       return ReadInt(place, {1, 4096}, image.resize);
-     }},
-    {"crop",
-     [](const YamlPlace& place, ImageConfig& image) {
-       return ReadInt(place, {1, 4096}, image.crop);
-     }},
-    {"filter",
-     [](const YamlPlace& place, ImageConfig& image) { return ReadFilter(place, image.filter); }},
-    {"antialias",
-     [](const YamlPlace& place, ImageConfig& image) { return ReadBool(place, image.antialias); }},
-    {"mean",
-     [](const YamlPlace& place, ImageConfig& image) { return ReadRgb(place, false, image.mean); }},
-    {"std",
-     [](const YamlPlace& place, ImageConfig& image) { return ReadRgb(place, true, image.std); }},
-};
-
-absl::Status ReadImage(const YamlPlace& place, ModelConfig& config) {
-  ImageConfig& image = config.image.emplace();
-  if (const YamlNode* preset = place.node.Find("preset"); preset != nullptr) {
-    TORCHD_RETURN_IF_ERROR(ReadPreset({*preset, place.path + ".preset"}, image));
-  }
-  return ReadMapping(place, absl::Span<const YamlField<ImageConfig>>(kImageFields), image);
-}
-
-absl::Status ReadLengths(const YamlPlace& place, std::vector<int>& lengths) {
-  constexpr size_t kLengthsMax = 64;
-  if (!IsList(place.node) || place.node.items.size() > kLengthsMax) {
-    return Wrong(place, absl::StrCat("a list of 0..", kLengthsMax, " ascending lengths"));
-  }
-  lengths.clear();
-  for (size_t i = 0; i < place.node.items.size(); ++i) {
-    const YamlPlace item = {place.node.items[i], absl::StrCat(place.path, "[", i, "]")};
-    const int least = lengths.empty() ? 1 : lengths.back() + 1;
-    TORCHD_RETURN_IF_ERROR(ReadInt(item, {least, 8192}, lengths.emplace_back()));
-  }
-  return absl::OkStatus();
-}
-
-constexpr YamlField<TextConfig> kTextFields[] = {
-    {"vocabulary",
-     [](const YamlPlace& place, TextConfig& text) { return ReadFileName(place, text.vocabulary); }},
-    {"lowercase",
-     [](const YamlPlace& place, TextConfig& text) { return ReadBool(place, text.lowercase); }},
-    {"tokens_max",
-     [](const YamlPlace& place, TextConfig& text) {
-       return ReadInt(place, {2, 8192}, text.tokens_max);
-     }},
-    {"lengths",
-     [](const YamlPlace& place, TextConfig& text) { return ReadLengths(place, text.lengths); }},
-};
-
 // --- The queue. ---
 
 constexpr YamlField<QueueConfig> kQueueFields[] = {
@@ -213,6 +122,19 @@ absl::Status ReadNonFinite(const YamlPlace& place, NonFinite& target) {
   constexpr std::array<Entry, 2> kKnown = {Entry{"error", NonFinite::kError},
                                            Entry{"flag", NonFinite::kFlag}};
   return ReadOneOf(place, kKnown, target);
+}
+
+absl::Status ReadActivation(const YamlPlace& place, Activation& target) {
+  using Entry = std::pair<absl::string_view, Activation>;
+  constexpr std::array<Entry, 3> kKnown = {Entry{"softmax", Activation::kSoftmax},
+                                           Entry{"sigmoid", Activation::kSigmoid},
+                                           Entry{"none", Activation::kNone}};
+  return ReadOneOf(place, kKnown, target);
+}
+
+absl::Status ReadThreshold(const YamlPlace& place, float& target) {
+  const bool read = IsScalar(place.node) && absl::SimpleAtof(place.node.text, &target);
+  return read && std::isfinite(target) ? absl::OkStatus() : Wrong(place, "a finite number");
 }
 
 // --- Plans. ---
@@ -330,13 +252,22 @@ constexpr YamlField<ModelConfig> kModelFields[] = {
     {"labels", [](const YamlPlace& place,
                   ModelConfig& config) { return ReadFileName(place, config.labels); }},
     {"softmax",
-     [](const YamlPlace& place, ModelConfig& config) { return ReadBool(place, config.softmax); }},
-    {"image", [](const YamlPlace& place, ModelConfig& config) { return ReadImage(place, config); }},
-    {"text",
      [](const YamlPlace& place, ModelConfig& config) {
-       return ReadMapping(place, absl::Span<const YamlField<TextConfig>>(kTextFields),
-                          config.text.emplace());
+       bool softmax = true;
+       TORCHD_RETURN_IF_ERROR(ReadBool(place, softmax));
+       config.activation = softmax ? Activation::kSoftmax : Activation::kNone;
+       return absl::OkStatus();
      }},
+    {"activation", [](const YamlPlace& place,
+                      ModelConfig& config) { return ReadActivation(place, config.activation); }},
+    {"threshold",
+     [](const YamlPlace& place, ModelConfig& config) {
+       return ReadThreshold(place, config.threshold.emplace());
+     }},
+    {"image", [](const YamlPlace& place,
+                 ModelConfig& config) { return ReadImage(place, config.image.emplace()); }},
+    {"text", [](const YamlPlace& place,
+                ModelConfig& config) { return ReadText(place, config.text.emplace()); }},
     {"rows_per_batch_max",
      [](const YamlPlace& place, ModelConfig& config) {
        return ReadInt(place, {1, kRowsPerBatchMax}, config.rows_per_batch_max);
@@ -379,6 +310,10 @@ absl::StatusOr<ModelConfig> ReadModel(const YamlNode& root) {
   if (!IsMapping(root)) return ModelYamlError(root, "expected lines of `key: value`");
   TORCHD_RETURN_IF_ERROR(
       ReadMapping({root, ""}, absl::Span<const YamlField<ModelConfig>>(kModelFields), config));
+  if (root.Find("softmax") != nullptr && root.Find("activation") != nullptr) {
+    return ModelYamlError(root,
+                          "both softmax and activation are set, expected at most one of them");
+  }
   if (config.image && config.text) {
     return ModelYamlError(root, "both image and text are set, expected at most one of them");
   }

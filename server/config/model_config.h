@@ -28,6 +28,12 @@ inline constexpr int kDelayUsMax = 10'000'000;
 inline constexpr int kTimeoutMsMax = 3'600'000;
 inline constexpr int kPlanThreadsMax = 256;
 
+inline constexpr char kLabelsFile[] = "labels.txt";
+inline constexpr char kTorchServeLabelsFile[] = "index_to_name.json";  // Where there is no other.
+inline constexpr char kVocabularyFile[] = "vocab.txt";
+inline constexpr char kTokenizerFile[] = "tokenizer.json";  // Where there is no other.
+inline constexpr char kImagenetLabels[] = "imagenet";
+
 // One input or output, without the batch dimension.
 struct TensorConfig {
   std::string name;
@@ -37,22 +43,29 @@ struct TensorConfig {
 
 enum class ResizeFilter { kNearest, kBilinear, kBicubic };
 
-// From a photo to a float32 tensor [3, crop, crop], the way torchvision's transforms do it.
-// `preset: imagenet` is torchvision's usual one; `imagenet-0.5` differs by mean and std 0.5.
+enum class ImageLayout { kChw, kHwc };
+
+// From a photo to a tensor [3, crop, crop] or [crop, crop, 3], the way torchvision's transforms do
+// it. `preset: imagenet` is torchvision's usual one; `imagenet-0.5` differs by mean and std 0.5.
 struct ImageConfig {
   int resize = 256;  // Length of the shorter side.
   int crop = 224;    // Side of the centre square; zero padding where the image is smaller.
   ResizeFilter filter = ResizeFilter::kBilinear;
   bool antialias = true;
-  std::array<float, 3> mean = {0.485F, 0.456F, 0.406F};  // Of RGB values in 0..1.
+  std::optional<float> scale = {};  // Levels of 0..255 times this; unset: divided by 255.
+  std::array<float, 3> mean = {0.485F, 0.456F, 0.406F};  // Of scaled RGB values.
   std::array<float, 3> std = {0.229F, 0.224F, 0.225F};
+  ImageLayout layout = ImageLayout::kChw;
+  bool as_levels = false;  // uint8 as it is, for a model that does the rest itself; else float32.
 };
 
 // From a sentence to ids, the way Hugging Face's BertTokenizer does it.
 struct TextConfig {
-  std::string vocabulary = "vocab.txt";  // File beside model.yaml, one word piece a line.
-  bool lowercase = true;                 // Also strips accents, as the uncased models want.
-  int tokens_max = 512;                  // Longer texts are truncated.
+  // File beside model.yaml: one word piece a line, or a tokenizer.json.
+  std::string vocabulary = kVocabularyFile;
+  // Also strips accents, as the uncased models want. Unset: as tokenizer.json says, else true.
+  std::optional<bool> lowercase = {};
+  int tokens_max = 512;  // Longer texts are truncated.
   // Texts are padded to the next of these, ascending, so that those of about one length share a
   // run; longer ones, and all where the model takes no attention_mask, stay as they are.
   std::vector<int> lengths = {16, 32, 64, 128, 256, 512};
@@ -67,13 +80,18 @@ struct QueueConfig {
   int ageing_ms = 1000;         // 0..600'000: then a row goes before newer ones a priority above.
 };
 
+// What the model's scores become. Sigmoid: each class for itself, where several may hold at once.
+enum class Activation { kNone, kSoftmax, kSigmoid };
+
 // What becomes of an answer with scores that are NaN or infinite.
 enum class NonFinite { kError, kFlag };
 
 struct ModelConfig {
-  std::vector<TensorConfig> inputs;   // Empty: from `image:` or `text:`, else asked of the model.
-  std::string labels = "labels.txt";  // File beside model.yaml; absent file: no labels.
-  bool softmax = true;
+  std::vector<TensorConfig> inputs;  // Empty: from `image:` or `text:`, else asked of the model.
+  // File beside model.yaml; absent file: no labels. kImagenetLabels: the list of that name.
+  std::string labels = kLabelsFile;
+  Activation activation = Activation::kSoftmax;
+  std::optional<float> threshold = {};  // Classes below it are left out of an answer.
   std::optional<ImageConfig> image;
   std::optional<TextConfig> text;
   // Rows that the model takes in one run, 1..kRowsPerBatchMax; 0: not said, so the server decides.

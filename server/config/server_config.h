@@ -41,6 +41,8 @@ struct ServerConfig {
   int stuck_seconds = 30;                       // 1..86'400, of one run: then NOT_SERVING.
   int message_bytes_max = 64 * 1024 * 1024;     // 1024..1 GiB-1, of one gRPC message.
   int image_megapixels_max = 40;                // 1..1000.
+  int image_decoded_mb_max = 64;                // 1..65'536, while one image is decoded.
+  int image_ms_max = 2000;                      // 1..3'600'000 of a core, to decode one image.
   int warmup_runs = 4;                          // 0..100 at least, before a version turns ready.
   int warmup_ms_max = 10'000;                   // 0..3'600'000, to measure batches and lengths.
   int benchmarks_max = 1;                       // 0..16 that run at once; beyond: refused.

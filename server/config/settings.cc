@@ -107,6 +107,10 @@ constexpr Setting kSettings[] = {
            "Bytes of one gRPC message."),
     Number("image_megapixels_max", &ServerConfig::image_megapixels_max, {1, 1000},
            "Millions of pixels of one image; larger ones are refused."),
+    Number("image_decoded_mb_max", &ServerConfig::image_decoded_mb_max, {1, 65'536},
+           "MiB that decoding one image may hold; what needs more is refused."),
+    Number("image_ms_max", &ServerConfig::image_ms_max, {1, 3'600'000},
+           "Milliseconds of a core's work for decoding one image; then it is refused."),
     Number("warmup_runs", &ServerConfig::warmup_runs, {0, 100},
            "Least runs of a version before it turns ready; more until its times settle."),
     Number(

@@ -62,6 +62,8 @@ RpcServer::Options RpcOptions(const ServerConfig& config) {
 ImageLimits LimitsOf(const ServerConfig& config) {
   ImageLimits limits;
   limits.pixels_max = int64_t{config.image_megapixels_max} * 1'000'000;
+  limits.decoded_bytes_max = int64_t{config.image_decoded_mb_max} << 20;
+  limits.time_max = std::chrono::milliseconds(config.image_ms_max);
   return limits;
 }
 

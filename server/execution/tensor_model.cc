@@ -13,13 +13,38 @@
 #include "server/execution/catch_torch.h"
 #include "server/execution/scalar_types.h"
 #include "server/execution/torch_runtime.h"
+#include "server/inference/pixels.h"
 #include "server/inference/trial_row.h"
 
 namespace torchd {
 namespace {
 
+// Rows of a picture's levels, of numbers, or of both: all become numbers.
+at::Tensor StackPictures(absl::Span<const RowInputs* const> rows, size_t input,
+                         const Pixels& pixels) {
+  const auto side = static_cast<int64_t>(pixels.side());
+  const auto count = static_cast<int64_t>(rows.size());
+  at::Tensor stacked = at::empty(pixels.planar() ? at::IntArrayRef{count, 3, side, side}
+                                                 : at::IntArrayRef{count, side, side, 3});
+  auto* to = stacked.data_ptr<float>();
+  for (const RowInputs* row : rows) {
+    const TensorView& view = (*row)[input];
+    if (view.pixels != nullptr) {
+      view.pixels->Normalise(view, to);
+    } else {
+      std::memcpy(to, view.data, view.bytes);
+    }
+    to += 3 * side * side;
+  }
+  return stacked;
+}
+
 // One input of all rows. A single row is not copied: the request's bytes outlive the run.
 at::Tensor Stack(absl::Span<const RowInputs* const> rows, size_t input) {
+  for (const RowInputs* row : rows) {
+    const Pixels* const pixels = (*row)[input].pixels;
+    if (pixels != nullptr) return StackPictures(rows, input, *pixels);
+  }
   const TensorView& first = (*rows[0])[input];
   std::vector<int64_t> shape = {static_cast<int64_t>(rows.size())};
   shape.insert(shape.end(), first.shape.begin(), first.shape.end());
@@ -197,7 +222,7 @@ std::optional<Inputs> ConfiguredInputs(const std::vector<std::string>& names,
     return inputs;
   }
   if (!config.image || names.size() != 1) return std::nullopt;
-  inputs.push_back({names[0], DataType::kFloat32, {3, config.image->crop, config.image->crop}});
+  inputs.push_back(ImageInput(names[0], *config.image));
   return inputs;
 }
 

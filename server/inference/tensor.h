@@ -24,12 +24,16 @@ std::string ShapeText(const Shape& shape);  // "[1,3,224,224]"
 // Number of bytes of a dense tensor; empty on a negative size or overflow.
 std::optional<size_t> BytesOf(DataType type, const Shape& shape);
 
+class Pixels;
+
 // Borrows its bytes from whoever made it. Cheap to copy.
 struct TensorView {
   DataType type = DataType::kFloat32;
   Shape shape;
   const void* data = nullptr;
   size_t bytes = 0;
+  // Set: these are levels of a picture, and the model is given what this makes of them.
+  const Pixels* pixels = nullptr;
 };
 
 // Owns its bytes.
@@ -38,7 +42,7 @@ struct Tensor {
   Shape shape;
   std::vector<char> bytes;
 
-  TensorView View() const { return {type, shape, bytes.data(), bytes.size()}; }
+  TensorView View() const { return {type, shape, bytes.data(), bytes.size(), nullptr}; }
 };
 
 // One input or output of a model, without the batch dimension; -1: any size.

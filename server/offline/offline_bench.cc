@@ -84,14 +84,14 @@ absl::StatusOr<std::vector<Tensor>> RowOf(const OfflineArguments& arguments,
 std::string Ms(Duration time) { return absl::StrFormat("%.3f", Seconds(time) * 1000); }
 
 std::string ClassesText(const std::vector<float>& scores, const std::vector<std::string>& labels,
-                        bool softmax) {
+                        Activation activation) {
   std::string text;
   const int k = std::min(kTopK, static_cast<int>(scores.size()));
-  for (const ScoredClass& one : TopK(scores, k, softmax)) {
+  for (const ScoredClass& one : TopK(scores, {k, activation})) {
     const auto index = static_cast<size_t>(one.index);
     absl::StrAppend(&text,
-                    softmax ? absl::StrFormat("  %6.2f %%", one.score * 100)
-                            : absl::StrFormat("  %8.4f", one.score),
+                    activation != Activation::kNone ? absl::StrFormat("  %6.2f %%", one.score * 100)
+                                                    : absl::StrFormat("  %8.4f", one.score),
                     "  ", index < labels.size() ? labels[index] : "(no label)", "  #", one.index,
                     "\n");
   }
@@ -181,7 +181,7 @@ absl::StatusOr<std::string> RunOfflineBench(const OfflineArguments& arguments) {
   TORCHD_ASSIGN_OR_RETURN(const std::vector<Series> measured,
                           MeasureInTurns(candidates, limits, clock));
   return absl::StrCat(HeadText(arguments, *model, row, threads, loading),
-                      ClassesText(ScoresOf(outputs.at(0)), files.labels, files.config.softmax),
+                      ClassesText(ScoresOf(outputs.at(0)), files.labels, files.config.activation),
                       TimesText(measured.front(), arguments));
 }
 

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "server/base/status_macros.h"
 
@@ -15,20 +16,25 @@ constexpr char kMask[] = "attention_mask";
 constexpr char kTypes[] = "token_type_ids";
 
 absl::Status CheckImageInputs(const ImageConfig& image, const std::vector<TensorSpec>& inputs) {
-  const Shape want = {3, image.crop, image.crop};
   if (inputs.size() != 1) {
     return absl::InvalidArgumentError(
         absl::StrCat("image: needs a model with one input, this one has ", inputs.size()));
   }
   const TensorSpec& input = inputs[0];
-  bool fits = input.type == DataType::kFloat32 && input.shape.size() == want.size();
-  for (size_t i = 0; fits && i < want.size(); ++i) {
-    fits = input.shape[i] == -1 || input.shape[i] == want[i];
+  const TensorSpec made = ImageInput(input.name, image);
+  bool fits = input.type == made.type && input.shape.size() == made.shape.size();
+  for (size_t i = 0; fits && i < made.shape.size(); ++i) {
+    fits = input.shape[i] == -1 || input.shape[i] == made.shape[i];
   }
   if (fits) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat("image: makes float32 ", ShapeText(want),
-                                                 ", but input '", input.name, "' takes ",
-                                                 Name(input.type), " ", ShapeText(input.shape)));
+  return absl::InvalidArgumentError(
+      absl::StrCat("image: makes ", Name(made.type), " ", ShapeText(made.shape), ", but input '",
+                   input.name, "' takes ", Name(input.type), " ", ShapeText(input.shape)));
+}
+
+// How small a picture may be decoded in place of its full size; 0: it may not.
+int ShorterSide(const ImageConfig& image) {
+  return image.antialias && image.filter != ResizeFilter::kNearest ? image.resize : 0;
 }
 
 absl::Status CheckTextInputs(const std::vector<TensorSpec>& inputs) {
@@ -70,6 +76,14 @@ absl::Status FixLength(const std::vector<TensorSpec>& inputs, TextConfig& text) 
   return absl::OkStatus();
 }
 
+absl::StatusOr<WordPiece> MakeWordPiece(const TextConfig& text, int tokens_max,
+                                        absl::string_view vocabulary) {
+  if (absl::EndsWith(text.vocabulary, ".json")) {
+    return WordPiece::FromTokenizerJson(std::string(vocabulary), text.lowercase, tokens_max);
+  }
+  return WordPiece::FromVocabulary(vocabulary, {text.lowercase.value_or(true), tokens_max});
+}
+
 template <typename Integer>
 void Fill(Tensor& tensor, const std::vector<int64_t>& values) {
   tensor.bytes.resize(values.size() * sizeof(Integer));
@@ -89,24 +103,26 @@ absl::StatusOr<Preprocessor> Preprocessor::Create(const ModelConfig& config,
   preprocessor.config_ = config;
   preprocessor.inputs_ = inputs;
   preprocessor.limits_ = limits;
-  if (config.image) TORCHD_RETURN_IF_ERROR(CheckImageInputs(*config.image, inputs));
+  if (config.image) {
+    TORCHD_RETURN_IF_ERROR(CheckImageInputs(*config.image, inputs));
+    preprocessor.pixels_ = std::make_shared<const Pixels>(*config.image);
+  }
   if (config.text) {
     TORCHD_RETURN_IF_ERROR(CheckTextInputs(inputs));
     TextConfig& text = *preprocessor.config_.text;
     const int tokens_max = text.tokens_max;
     TORCHD_RETURN_IF_ERROR(FixLength(inputs, text));
-    TORCHD_ASSIGN_OR_RETURN(
-        preprocessor.word_piece_,
-        WordPiece::FromVocabulary(vocabulary,
-                                  {text.lowercase, std::min(tokens_max, text.tokens_max)}));
+    TORCHD_ASSIGN_OR_RETURN(preprocessor.word_piece_,
+                            MakeWordPiece(text, std::min(tokens_max, text.tokens_max), vocabulary));
   }
   return preprocessor;
 }
 
 absl::StatusOr<std::vector<Tensor>> Preprocessor::FromImage(absl::string_view bytes) const {
-  TORCHD_ASSIGN_OR_RETURN(const Image image, DecodeImage(bytes, limits_));
+  TORCHD_ASSIGN_OR_RETURN(const Image image,
+                          DecodeImage(bytes, limits_, ShorterSide(*config_.image)));
   std::vector<Tensor> tensors(1);
-  TORCHD_ASSIGN_OR_RETURN(tensors[0], PrepareImage(image, *config_.image));
+  TORCHD_ASSIGN_OR_RETURN(tensors[0], PrepareImage(image, *config_.image, *pixels_));
   return tensors;
 }
 
@@ -119,19 +135,29 @@ size_t Preprocessor::PaddedLength(size_t length) const {
       static_cast<size_t>(std::max<int>(config_.text->tokens_max, static_cast<int>(length))));
 }
 
-absl::StatusOr<std::vector<Tensor>> Preprocessor::FromText(absl::string_view text) const {
-  TORCHD_ASSIGN_OR_RETURN(std::vector<int64_t> ids, word_piece_->Encode(text));
+absl::StatusOr<std::vector<Tensor>> Preprocessor::FromText(
+    absl::string_view text, std::optional<absl::string_view> pair) const {
+  WordPiece::Pair encoded;
+  if (pair) {
+    TORCHD_ASSIGN_OR_RETURN(encoded, word_piece_->EncodePair(text, *pair));
+  } else {
+    TORCHD_ASSIGN_OR_RETURN(encoded.ids, word_piece_->Encode(text));
+    encoded.second = encoded.ids.size();
+  }
+  std::vector<int64_t>& ids = encoded.ids;
   std::vector<int64_t> mask(ids.size(), 1);
+  std::vector<int64_t> types(encoded.second, 0);
+  types.resize(ids.size(), 1);
   const size_t length = PaddedLength(ids.size());
-  ids.resize(length, 0);  // [PAD] is a vocabulary's first word; the mask hides it.
+  ids.resize(length, word_piece_->padding());
   mask.resize(length, 0);
-  const std::vector<int64_t> zeros(length, 0);
+  types.resize(length, 0);
   std::vector<Tensor> tensors;
   for (const TensorSpec& input : inputs_) {
     Tensor tensor;
     tensor.type = input.type;
     tensor.shape = {static_cast<int64_t>(length)};
-    const auto& values = input.name == kIds ? ids : input.name == kMask ? mask : zeros;
+    const auto& values = input.name == kIds ? ids : input.name == kMask ? mask : types;
     if (input.type == DataType::kInt64) {
       Fill<int64_t>(tensor, values);
     } else {

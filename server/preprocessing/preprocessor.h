@@ -29,12 +29,19 @@ class Preprocessor {
   bool takes_image() const { return config_.image.has_value(); }
   bool takes_text() const { return word_piece_.has_value(); }
 
+  // What makes numbers of a picture's levels; null where the model takes none, or takes the levels.
+  const Pixels* pixels() const {
+    return takes_image() && !config_.image->as_levels ? pixels_.get() : nullptr;
+  }
+
   // One tensor per input of the model, without the batch dimension.
   // INVALID_ARGUMENT when the bytes are no picture. Requires: takes_image().
   absl::StatusOr<std::vector<Tensor>> FromImage(absl::string_view bytes) const;
 
-  // INVALID_ARGUMENT when the text is no UTF-8. Requires: takes_text().
-  absl::StatusOr<std::vector<Tensor>> FromText(absl::string_view text) const;
+  // `pair`: a second text, where two are one input. INVALID_ARGUMENT when one is no UTF-8.
+  // Requires: takes_text().
+  absl::StatusOr<std::vector<Tensor>> FromText(
+      absl::string_view text, std::optional<absl::string_view> pair = std::nullopt) const;
 
  private:
   Preprocessor() = default;
@@ -45,6 +52,7 @@ class Preprocessor {
   ModelConfig config_;
   std::vector<TensorSpec> inputs_;
   ImageLimits limits_;
+  std::shared_ptr<const Pixels> pixels_;  // Stays where it is: rows that wait point to it.
   std::optional<WordPiece> word_piece_;
 };
 

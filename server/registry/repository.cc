@@ -65,8 +65,10 @@ uint64_t FingerprintOf(const RootFolder& root, const VersionFolder& version,
     AddFile(root, version.folder, names->at(i), fingerprint);
   }
   if (version.model_folder != version.folder) {
-    for (const std::string& name : {std::string(kModelYaml), std::string(kConfigPbtxt),
-                                    config.labels, config.text.value_or(TextConfig()).vocabulary}) {
+    for (const std::string& name :
+         {std::string(kModelYaml), std::string(kConfigPbtxt), config.labels,
+          std::string(kTorchServeLabelsFile), config.text.value_or(TextConfig()).vocabulary,
+          std::string(kTokenizerFile)}) {
       fingerprint.Add("beside the versions");
       AddFile(root, version.model_folder, name, fingerprint);
     }

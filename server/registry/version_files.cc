@@ -1,16 +1,14 @@
 #include "server/registry/version_files.h"
 
 #include <cstdint>
-#include <sstream>
 #include <utility>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "server/base/status_macros.h"
-#include "server/base/utf8.h"
 #include "server/config/triton_config.h"
+#include "server/registry/labels.h"
 #include "server/registry/repository.h"
 
 namespace torchd {
@@ -70,35 +68,24 @@ absl::StatusOr<FoundConfig> ReadConfigPbtxt(const RootFolder& root, const std::s
   return found;
 }
 
-std::vector<std::string> Lines(const std::string& text) {
-  std::vector<std::string> lines;
-  std::istringstream stream(text);
-  for (std::string line; std::getline(stream, line);) {
-    absl::StripTrailingAsciiWhitespace(&line);
-    lines.push_back(line);
-  }
-  while (!lines.empty() && lines.back().empty()) lines.pop_back();
-  return lines;
-}
-
-// Labels travel in messages that hold text only. A file that was named must be there; the usual one
-// may be absent.
+// Labels travel in messages that hold text only. A file that was named must be there; the usual
+// ones may be absent.
 absl::StatusOr<std::vector<std::string>> ReadLabels(const RootFolder& root, const Folders& folders,
                                                     const std::string& name) {
-  TORCHD_ASSIGN_OR_RETURN(const std::string path, Find(root, folders, name));
+  if (name == kImagenetLabels) return ImagenetLabels();
+  TORCHD_ASSIGN_OR_RETURN(std::string path, Find(root, folders, name));
+  if (path.empty() && name == kLabelsFile) {
+    TORCHD_ASSIGN_OR_RETURN(path, Find(root, folders, kTorchServeLabelsFile));
+    if (path.empty()) return std::vector<std::string>();
+  }
   if (path.empty()) {
-    if (name == ModelConfig().labels) return std::vector<std::string>();
     return absl::NotFoundError(
         absl::StrCat("labels: no file ", name, " in ", folders.version, " or ", folders.model));
   }
   TORCHD_ASSIGN_OR_RETURN(const std::string text, root.Read(path, kTextFileBytesMax));
-  std::vector<std::string> labels = Lines(text);
-  for (size_t i = 0; i < labels.size(); ++i) {
-    if (IsUtf8(labels[i])) continue;
-    return absl::InvalidArgumentError(absl::StrCat(path, ":", i + 1, ": expected UTF-8, got \"",
-                                                   absl::CHexEscape(labels[i]), "\""));
-  }
-  return labels;
+  auto labels = absl::EndsWith(path, ".json") ? LabelsOfJson(text) : LabelsOfLines(text);
+  if (labels.ok()) return labels;
+  return absl::InvalidArgumentError(absl::StrCat(path, ":", labels.status().message()));
 }
 
 }  // namespace
@@ -131,8 +118,12 @@ absl::StatusOr<VersionFiles> ReadVersionFiles(const VersionFolder& folder) {
   files.config = std::move(found.config);
   TORCHD_ASSIGN_OR_RETURN(files.labels, ReadLabels(root, folders, files.config.labels));
   if (files.config.text) {
-    const std::string& name = files.config.text->vocabulary;
-    TORCHD_ASSIGN_OR_RETURN(const std::string path, Find(root, folders, name));
+    std::string& name = files.config.text->vocabulary;
+    TORCHD_ASSIGN_OR_RETURN(std::string path, Find(root, folders, name));
+    if (path.empty() && name == kVocabularyFile) {
+      TORCHD_ASSIGN_OR_RETURN(path, Find(root, folders, kTokenizerFile));
+      if (!path.empty()) name = kTokenizerFile;
+    }
     if (path.empty()) {
       return absl::NotFoundError(absl::StrCat("no vocabulary ", name, " in ", folder.model_folder));
     }

@@ -52,6 +52,15 @@ ClassifyItem FromWire(const v1::TensorInput& input) {
   return item;
 }
 
+ClassifyItem FromWire(const v1::TextPair& pair) {
+  const size_t bytes = pair.first().size() + pair.second().size();
+  if (bytes > static_cast<size_t>(kTextBytesMax)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("text_pair: got ", bytes, " bytes, at most ", kTextBytesMax));
+  }
+  return TextItem{View(pair.first()), View(pair.second())};
+}
+
 ClassifyItem FromWire(const v1::ClassifyItem& item) {
   switch (item.input_case()) {
     case v1::ClassifyItem::kTensors:
@@ -63,11 +72,14 @@ ClassifyItem FromWire(const v1::ClassifyItem& item) {
         return absl::InvalidArgumentError(
             absl::StrCat("text: got ", item.text().size(), " bytes, at most ", kTextBytesMax));
       }
-      return TextItem{View(item.text())};
+      return TextItem{View(item.text()), std::nullopt};
+    case v1::ClassifyItem::kTextPair:
+      return FromWire(item.text_pair());
     case v1::ClassifyItem::INPUT_NOT_SET:
       break;
   }
-  return absl::InvalidArgumentError("an item has no input; expected one of tensors, image or text");
+  return absl::InvalidArgumentError(
+      "an item has no input; expected one of tensors, image, text or text_pair");
 }
 
 void ToWire(const StageDurations& times, v1::StageTimes& wire) {
@@ -89,9 +101,40 @@ Priority FromWire(v1::Priority priority) {
   }
 }
 
+std::optional<Activation> FromWire(v1::Activation activation) {
+  switch (activation) {
+    case v1::ACTIVATION_NONE:
+      return Activation::kNone;
+    case v1::ACTIVATION_SOFTMAX:
+      return Activation::kSoftmax;
+    case v1::ACTIVATION_SIGMOID:
+      return Activation::kSigmoid;
+    default:
+      return std::nullopt;
+  }
+}
+
+absl::Status CheckOptions(const v1::ClassifyRequest& request) {
+  if (!v1::Priority_IsValid(request.priority())) {
+    return absl::InvalidArgumentError(absl::StrCat("priority: got ",
+                                                   static_cast<int>(request.priority()),
+                                                   ", expected one of HIGH, NORMAL, LOW"));
+  }
+  if (!v1::Activation_IsValid(request.activation())) {
+    return absl::InvalidArgumentError(absl::StrCat("activation: got ",
+                                                   static_cast<int>(request.activation()),
+                                                   ", expected one of NONE, SOFTMAX, SIGMOID"));
+  }
+  if (request.has_softmax() && request.activation() != v1::ACTIVATION_UNSPECIFIED) {
+    return absl::InvalidArgumentError("softmax and activation are both set, expected one of them");
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 ClassifyCall FromWire(const v1::ClassifyRequest& request) {
+  const absl::Status can = CheckOptions(request);
   ClassifyCall call;
   call.model = View(request.model());
   call.version = request.version();
@@ -100,11 +143,10 @@ ClassifyCall FromWire(const v1::ClassifyRequest& request) {
   for (const v1::ClassifyItem& item : request.items()) call.items.push_back(FromWire(item));
   if (request.has_top_k()) call.top_k = request.top_k();
   if (request.has_softmax()) call.softmax = request.softmax();
-  if (!v1::Priority_IsValid(request.priority())) {
-    const absl::Status refused = absl::InvalidArgumentError(
-        absl::StrCat("priority: got ", static_cast<int>(request.priority()),
-                     ", expected one of HIGH, NORMAL, LOW"));
-    for (ClassifyItem& item : call.items) item = refused;
+  if (request.has_threshold()) call.threshold = request.threshold();
+  call.activation = FromWire(request.activation());
+  if (!can.ok()) {
+    for (ClassifyItem& item : call.items) item = can;
   }
   call.priority = FromWire(request.priority());
   call.bytes = static_cast<int64_t>(request.ByteSizeLong());

@@ -72,6 +72,7 @@ LIBRARIES = {
     "jpeglib.h": {"preprocessing"},
     "jerror.h": {"preprocessing"},
     "spng.h": {"preprocessing"},
+    "webp/": {"preprocessing"},
     "unicode/": {"preprocessing"},
 }
 

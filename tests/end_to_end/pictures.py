@@ -18,7 +18,7 @@ _PREPARE = transforms.Compose([
 ])
 
 
-def _upright_rgb(data: bytes) -> Image.Image:
+def upright_rgb(data: bytes) -> Image.Image:
     picture = Image.open(io.BytesIO(data))
     picture = ImageOps.exif_transpose(picture)
     if picture.mode.startswith("I"):  # 16 bits: the high byte.
@@ -32,7 +32,7 @@ def _upright_rgb(data: bytes) -> Image.Image:
 
 def prepared(data: bytes) -> torch.Tensor:
     """What torchvision feeds to the model, without the batch dimension."""
-    return _PREPARE(_upright_rgb(data))
+    return _PREPARE(upright_rgb(data))
 
 
 class Reference:
@@ -58,11 +58,11 @@ def _encoded(picture: Image.Image, kind: str, **options) -> bytes:
     return out.getvalue()
 
 
-def _rotated(picture: Image.Image, orientation: int) -> bytes:
+def _rotated(picture: Image.Image, orientation: int, kind="JPEG") -> bytes:
     """`picture` with a tag that says how a viewer must turn it."""
     exif = Image.Exif()
     exif[0x0112] = orientation
-    return _encoded(picture, "JPEG", quality=92, exif=exif)
+    return _encoded(picture, kind, quality=92, exif=exif)
 
 
 def _with_alpha(picture: Image.Image, mode: str) -> Image.Image:
@@ -92,6 +92,10 @@ def _of_cat(cat: Image.Image) -> dict:
         "grey-alpha-png": _encoded(_with_alpha(cat, "LA"), "PNG"),
         "sixteen-bit-png": _sixteen_bit(cat),
         "cmyk-jpeg": _encoded(cat.convert("CMYK"), "JPEG", quality=92),
+        "webp": _encoded(cat, "WEBP", quality=85),
+        "webp-lossless": _encoded(cat, "WEBP", lossless=True),
+        "webp-alpha": _encoded(_with_alpha(cat, "RGBA"), "WEBP", quality=85),
+        "webp-turned": _rotated(cat, 6, "WEBP"),
         "progressive-jpeg": _encoded(cat, "JPEG", quality=85, progressive=True),
         "jpeg-444": _encoded(cat, "JPEG", quality=90, subsampling=0),
         "jpeg-420": _encoded(cat, "JPEG", quality=90, subsampling=2),
@@ -121,7 +125,7 @@ def varied(data: pathlib.Path) -> dict:
 # Known before any photo is made, so that each is a test of its own.
 NAMES = sorted(
     "cat coffee rocket grey-jpeg grey-png black-and-white-png palette-png palette-transparent-png "
-    "rgb-png rgba-png grey-alpha-png sixteen-bit-png cmyk-jpeg progressive-jpeg jpeg-444 jpeg-420 "
+    "webp webp-lossless webp-alpha webp-turned rgb-png rgba-png grey-alpha-png sixteen-bit-png cmyk-jpeg progressive-jpeg jpeg-444 jpeg-420 "
     "orientation-2 orientation-3 orientation-4 orientation-5 orientation-6 orientation-7 "
     "orientation-8 one-pixel one-pixel-jpeg very-wide very-tall noise small".split()
 )

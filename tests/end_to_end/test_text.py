@@ -29,8 +29,8 @@ def tokenizer(repository):
     made = BertTokenizer(str(found[0]), do_lower_case=settings.get("lowercase", True))
     limit = settings.get("tokens_max", 512)
 
-    def encode(words):
-        return made(words, truncation=True, max_length=limit, return_tensors="pt")
+    def encode(*words):
+        return made(*words, truncation=True, max_length=limit, return_tensors="pt")
 
     return encode
 
@@ -44,6 +44,21 @@ def test_text_equals_transformers(daemon, repository, tokenizer, words):
     result = daemon.classify(small_models.TEXT_MODEL, wire.text(words)).results[0]
     assert np.abs(wire.probabilities(result) - expected).max() <= 1e-5
     assert {found.label for found in result.classes} == {"negative", "positive"}
+
+
+PAIRS = [("A cat.", "Is it?"), ("", ""), ("word " * 900, "short"), ("one", "two " * 900)]
+
+
+@pytest.mark.parametrize("pair", PAIRS, ids=range(len(PAIRS)))
+def test_pair_equals_transformers(daemon, repository, tokenizer, pair):
+    encoded = tokenizer(*pair)
+    assert 1 in encoded["token_type_ids"][0]
+    reference = pictures.Reference(repository, small_models.TEXT_MODEL)
+    order = ("input_ids", "attention_mask", "token_type_ids")
+    expected = reference.probabilities(*(encoded[name][0] for name in order))
+    item = wire.inference.ClassifyItem(text_pair=dict(first=pair[0], second=pair[1]))
+    result = daemon.classify(small_models.TEXT_MODEL, item).results[0]
+    assert np.abs(wire.probabilities(result) - expected).max() <= 1e-5
 
 
 def test_texts_of_different_lengths_go_in_one_call(daemon):

@@ -1,8 +1,11 @@
+#include <time.h>
+
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <optional>
 #include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -19,40 +22,8 @@ namespace {
 
 constexpr absl::string_view kJpegMagic("\xFF\xD8\xFF", 3);
 constexpr absl::string_view kPngMagic("\x89PNG\r\n\x1A\n", 8);
-constexpr int kOrientationTag = 0x0112;
-
-// Whole numbers of a TIFF structure in its byte order; empty beyond its end.
-class TiffReader {
- public:
-  TiffReader(absl::string_view tiff, bool little_endian)
-      : tiff_(tiff), little_endian_(little_endian) {}
-
-  std::optional<uint32_t> Read(size_t offset, size_t size) const {
-    if (offset > tiff_.size() || size > tiff_.size() - offset) return std::nullopt;
-    uint32_t value = 0;
-    for (size_t i = 0; i < size; ++i) {
-      const size_t from = little_endian_ ? size - 1 - i : i;
-      value = (value << 8) | static_cast<uint8_t>(tiff_[offset + from]);
-    }
-    return value;
-  }
-
- private:
-  absl::string_view tiff_;
-  bool little_endian_;
-};
-
-// The value of a directory entry of one BYTE, SHORT or LONG.
-std::optional<uint32_t> EntryValue(const TiffReader& reader, size_t entry) {
-  constexpr uint32_t kByte = 1;
-  constexpr uint32_t kShort = 3;
-  constexpr uint32_t kLong = 4;
-  const std::optional<uint32_t> type = reader.Read(entry + 2, 2);
-  if (type == kByte) return reader.Read(entry + 8, 1);
-  if (type == kShort) return reader.Read(entry + 8, 2);
-  if (type == kLong) return reader.Read(entry + 8, 4);
-  return std::nullopt;
-}
+constexpr absl::string_view kRiffMagic("RIFF", 4);
+constexpr absl::string_view kWebpMagic("WEBP", 4);  // After RIFF and four bytes of length.
 
 // Where the upright image finds its pixels in the stored one: pixel (x, y) lies at
 // first + x * step_x + y * step_y, in bytes.
@@ -91,12 +62,24 @@ Walk WalkFor(const Image& image, int orientation) {
   }
 }
 
+// Pillow's Image.alpha_composite() over opaque white, digit for digit.
+uint8_t OverWhite(uint32_t value, uint32_t alpha) {
+  const uint32_t own = alpha * 128;
+  const uint32_t white = 255 * 128 - own;
+  const uint32_t sum = value * own + 255 * white + (0x80 << 7);
+  return static_cast<uint8_t>((((sum >> 8) + sum) >> 8) >> 7);
+}
+
 Image Upright(StoredImage&& stored) {
   if (stored.orientation == 1) return std::move(stored.image);
   const Walk walk = WalkFor(stored.image, stored.orientation);
   Image upright;
   upright.width = walk.width;
   upright.height = walk.height;
+  upright.shrink = stored.image.shrink;
+  const bool turned = stored.orientation > 4;
+  upright.full_width = turned ? stored.image.full_height : stored.image.full_width;
+  upright.full_height = turned ? stored.image.full_width : stored.image.full_height;
   upright.rgb.resize(stored.image.rgb.size());
   const uint8_t* from = stored.image.rgb.data();
   uint8_t* to = upright.rgb.data();
@@ -121,59 +104,60 @@ absl::Status CheckHeader(const HeaderClaim& claim, const ImageLimits& limits) {
                                                    claim.height, " pixels; at most ",
                                                    limits.pixels_max, " pixels are taken"));
   }
-  const int64_t pixels = claim.width * claim.height;
-  if (pixels > limits.decoded_bytes_max / claim.bytes_per_pixel) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(claim.format, " of ", claim.width, "x", claim.height, " pixels needs ",
-                     claim.bytes_per_pixel, " bytes a pixel to decode; at most ",
-                     limits.decoded_bytes_max, " bytes are given"));
+  if (claim.bytes > limits.decoded_bytes_max) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        claim.format, " of ", claim.width, "x", claim.height, " pixels needs ", claim.bytes,
+        " bytes to decode; at most ", limits.decoded_bytes_max, " bytes are given"));
   }
   return absl::OkStatus();
 }
 
-std::optional<int> ExifOrientation(absl::string_view tiff) {
-  constexpr size_t kEntryBytes = 12;
-  const absl::string_view prefix("Exif\0\0", 6);
-  if (absl::StartsWith(tiff, prefix)) tiff.remove_prefix(prefix.size());
-  const bool little_endian = absl::StartsWith(tiff, "II");
-  if (!little_endian && !absl::StartsWith(tiff, "MM")) return std::nullopt;
-  const TiffReader reader(tiff, little_endian);
-  if (reader.Read(2, 2) != 42U) return std::nullopt;
-  const std::optional<uint32_t> directory = reader.Read(4, 4);
-  if (!directory) return std::nullopt;
-  const std::optional<uint32_t> entries = reader.Read(*directory, 2);
-  if (!entries) return std::nullopt;
-  for (size_t i = 0; i < *entries; ++i) {
-    const size_t entry = size_t{*directory} + 2 + i * kEntryBytes;
-    const std::optional<uint32_t> tag = reader.Read(entry, 2);
-    if (!tag) return std::nullopt;
-    if (*tag != kOrientationTag) continue;
-    const uint32_t value = EntryValue(reader, entry).value_or(0);
-    if (value < 1 || value > 8) return std::nullopt;
-    return static_cast<int>(value);
-  }
-  return std::nullopt;
+std::chrono::nanoseconds WorkTime::Now() {
+  timespec now = {};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return std::chrono::seconds(now.tv_sec) + std::chrono::nanoseconds(now.tv_nsec);
 }
 
-absl::StatusOr<Image> DecodeImage(absl::string_view bytes, const ImageLimits& limits) {
+absl::Status WorkTime::Exceeded(absl::string_view format) const {
+  const auto most = std::chrono::duration_cast<std::chrono::milliseconds>(most_);
+  return absl::InvalidArgumentError(
+      absl::StrCat(format, " takes longer than ", most.count(), " ms to decode"));
+}
+
+void FlattenOverWhite(std::vector<uint8_t>& pixels) {
+  const size_t count = pixels.size() / 4;
+  const uint8_t* rgba = pixels.data();
+  uint8_t* rgb = pixels.data();  // A pixel is never written before it has been read.
+  for (size_t i = 0; i < count; ++i, rgba += 4, rgb += 3) {
+    const uint8_t alpha = rgba[3];
+    for (int c = 0; c < 3; ++c) rgb[c] = OverWhite(rgba[c], alpha);
+  }
+  pixels.resize(count * 3);
+}
+
+absl::StatusOr<Image> DecodeImage(absl::string_view bytes, const ImageLimits& limits,
+                                  int shorter_side) {
   StoredImage stored;
   if (absl::StartsWith(bytes, kJpegMagic)) {
-    TORCHD_ASSIGN_OR_RETURN(stored, DecodeJpeg(bytes, limits));
+    TORCHD_ASSIGN_OR_RETURN(stored, DecodeJpeg(bytes, limits, shorter_side));
   } else if (absl::StartsWith(bytes, kPngMagic)) {
     TORCHD_ASSIGN_OR_RETURN(stored, DecodePng(bytes, limits));
+  } else if (absl::StartsWith(bytes, kRiffMagic) && bytes.size() >= 12 &&
+             bytes.substr(8, 4) == kWebpMagic) {
+    TORCHD_ASSIGN_OR_RETURN(stored, DecodeWebp(bytes, limits));
   } else if (bytes.empty()) {
-    return absl::InvalidArgumentError("item is empty; the bytes of a JPEG or PNG expected");
+    return absl::InvalidArgumentError("item is empty; the bytes of a JPEG, PNG or WebP expected");
   } else {
-    return absl::InvalidArgumentError(absl::StrCat("item is neither JPEG nor PNG (starts with 0x",
-                                                   absl::BytesToHexString(bytes.substr(0, 8)),
-                                                   ")"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("item is none of JPEG, PNG and WebP (starts with 0x",
+                     absl::BytesToHexString(bytes.substr(0, 8)), ")"));
   }
   // Turning takes a second copy of the pixels.
   if (stored.orientation != 1) {
     const HeaderClaim claim = {.format = "rotated image",
                                .width = stored.image.width,
                                .height = stored.image.height,
-                               .bytes_per_pixel = 6};
+                               .bytes = 2 * static_cast<int64_t>(stored.image.rgb.size())};
     TORCHD_RETURN_IF_ERROR(CheckHeader(claim, limits));
   }
   return Upright(std::move(stored));

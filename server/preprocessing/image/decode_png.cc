@@ -55,25 +55,6 @@ absl::Status Damaged(int error) {
   return absl::InvalidArgumentError(absl::StrCat("PNG does not decode: ", spng_strerror(error)));
 }
 
-// Pillow's Image.alpha_composite() over opaque white, digit for digit.
-uint8_t OverWhite(uint32_t value, uint32_t alpha) {
-  const uint32_t own = alpha * 128;
-  const uint32_t white = 255 * 128 - own;
-  const uint32_t sum = value * own + 255 * white + (0x80 << 7);
-  return static_cast<uint8_t>((((sum >> 8) + sum) >> 8) >> 7);
-}
-
-// In place: a pixel is never written before it has been read.
-void FlattenOverWhite(size_t pixels, std::vector<uint8_t>& data) {
-  const uint8_t* rgba = data.data();
-  uint8_t* rgb = data.data();
-  for (size_t i = 0; i < pixels; ++i, rgba += 4, rgb += 3) {
-    const uint8_t alpha = rgba[3];
-    for (int c = 0; c < 3; ++c) rgb[c] = OverWhite(rgba[c], alpha);
-  }
-  data.resize(pixels * 3);
-}
-
 int Orientation(spng_ctx* context) {
   spng_exif exif = {};
   if (spng_get_exif(context, &exif) != 0) return 1;
@@ -87,9 +68,27 @@ bool HasAlpha(spng_ctx* context, const spng_ihdr& header) {
          spng_get_trns(context, &transparency) == 0;
 }
 
+// Row by row, so that the time can be looked at. The rows of an interlaced picture come several
+// times.
+int ReadRows(spng_ctx* context, int format, size_t row_bytes, const WorkTime& work_time,
+             std::vector<uint8_t>& pixels, bool& too_slow) {
+  const int flags = SPNG_DECODE_PROGRESSIVE | (format == SPNG_FMT_RGBA8 ? SPNG_DECODE_TRNS : 0);
+  int error = spng_decode_image(context, nullptr, 0, format, flags);
+  for (int row = 1; error == 0; ++row) {
+    spng_row_info info = {};
+    error = spng_get_row_info(context, &info);
+    if (error != 0) break;
+    error = spng_decode_row(context, pixels.data() + info.row_num * row_bytes, row_bytes);
+    too_slow = row % kRowsBetweenLooks == 0 && work_time.IsUp();
+    if (too_slow) return 0;
+  }
+  return error == SPNG_EOI ? 0 : error;
+}
+
 }  // namespace
 
 absl::StatusOr<StoredImage> DecodePng(absl::string_view bytes, const ImageLimits& limits) {
+  const WorkTime work_time(limits.time_max);
   const Context context(spng_ctx_new(0));
   if (context == nullptr) return absl::ResourceExhaustedError("no memory for a PNG decoder");
   spng_set_crc_action(context.get(), SPNG_CRC_ERROR, SPNG_CRC_DISCARD);
@@ -99,23 +98,25 @@ absl::StatusOr<StoredImage> DecodePng(absl::string_view bytes, const ImageLimits
   }
   spng_ihdr header = {};
   if (int error = spng_get_ihdr(context.get(), &header); error != 0) return Damaged(error);
-  HeaderClaim claim = {
-      .format = "PNG", .width = header.width, .height = header.height, .bytes_per_pixel = 4};
+  HeaderClaim claim = {.format = "PNG", .width = header.width, .height = header.height, .bytes = 0};
+  TORCHD_RETURN_IF_ERROR(CheckHeader(claim, limits));
+  const bool alpha = HasAlpha(context.get(), header);
+  const size_t row_bytes = size_t{header.width} * (alpha ? 4 : 3);
+  claim.bytes = static_cast<int64_t>(row_bytes * header.height);
   TORCHD_RETURN_IF_ERROR(CheckHeader(claim, limits));
 
-  const bool alpha = HasAlpha(context.get(), header);
-  const size_t pixels = static_cast<size_t>(header.width) * header.height;
   StoredImage stored;
   stored.image.width = static_cast<int>(header.width);
   stored.image.height = static_cast<int>(header.height);
-  stored.image.rgb.resize(pixels * (alpha ? 4 : 3));
+  stored.image.rgb.resize(row_bytes * header.height);
   // Sixteen bits lose their lower eight, in grey too (where Pillow saturates instead).
-  const int error =
-      spng_decode_image(context.get(), stored.image.rgb.data(), stored.image.rgb.size(),
-                        alpha ? SPNG_FMT_RGBA8 : SPNG_FMT_RGB8, alpha ? SPNG_DECODE_TRNS : 0);
+  bool too_slow = false;
+  const int error = ReadRows(context.get(), alpha ? SPNG_FMT_RGBA8 : SPNG_FMT_RGB8, row_bytes,
+                             work_time, stored.image.rgb, too_slow);
+  if (too_slow) return work_time.Exceeded("PNG");
   if (error != 0) return Damaged(error);
   stored.orientation = Orientation(context.get());
-  if (alpha) FlattenOverWhite(pixels, stored.image.rgb);
+  if (alpha) FlattenOverWhite(stored.image.rgb);
   return stored;
 }
 

@@ -1,7 +1,6 @@
 // Pillow's resampling (libImaging/Resample.c) in its own fixed-point numbers, for the pixels that
 // the crop keeps and no others: a panorama costs what a snapshot costs.
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -14,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "server/base/status_macros.h"
 #include "server/config/model_config.h"
+#include "server/inference/pixels.h"
 #include "server/inference/tensor.h"
 #include "server/preprocessing/image/image.h"
 
@@ -29,12 +29,16 @@ constexpr int32_t kHalf = kOne / 2;
 // result that the crop keeps.
 struct Axis {
   int size = 0;
+  int full_size = 0;  // Of the file's picture, of which `shrink` pixels are one here.
+  int shrink = 1;
   int64_t resized = 0;
   int64_t first = 0;  // In the resized image.
   int count = 0;
   int padding = 0;  // Zeros in front, where the crop is larger than the resized image.
 
-  double Scale() const { return static_cast<double>(size) / static_cast<double>(resized); }
+  double Scale() const {
+    return static_cast<double>(full_size) / static_cast<double>(resized) / shrink;
+  }
 };
 
 // Python's round(): halves go to the even neighbour.
@@ -43,8 +47,17 @@ int64_t HalfRoundedToEven(int64_t value) {
   return value % 2 == 0 ? half : half + (half % 2);
 }
 
-Axis MakeAxis(int size, int64_t resized, int crop) {
-  Axis axis = {.size = size, .resized = resized};
+struct Extent {
+  int size;
+  int full_size;
+  int shrink;
+};
+
+Axis MakeAxis(const Extent& extent, int64_t resized, int crop) {
+  Axis axis = {.size = extent.size,
+               .full_size = extent.full_size,
+               .shrink = extent.shrink,
+               .resized = resized};
   if (resized <= crop) {
     axis.count = static_cast<int>(resized);
     axis.padding = static_cast<int>((crop - resized) / 2);
@@ -258,17 +271,6 @@ const uint8_t* CropRows<Level>::Row(size_t index) {
   return row_.data();
 }
 
-// The value of each of the 256 levels after ToTensor and Normalize, in their float arithmetic.
-using Levels = std::array<float, 256>;
-
-Levels NormalisedLevels(float mean, float std) {
-  Levels levels;
-  for (size_t i = 0; i < levels.size(); ++i) {
-    levels[i] = (static_cast<float>(i) / 255.0F - mean) / std;
-  }
-  return levels;
-}
-
 absl::Status CheckArguments(const Image& image, const ImageConfig& config) {
   for (const auto& [name, value] : {std::pair{"resize", config.resize}, {"crop", config.crop}}) {
     if (value < 1 || value > kSideMax) {
@@ -285,54 +287,88 @@ absl::Status CheckArguments(const Image& image, const ImageConfig& config) {
   return absl::OkStatus();
 }
 
-template <typename Level>
-void WritePlanes(CropRows<Level> rows, const Axis& across, const Axis& down,
-                 const ImageConfig& config, float* out) {
+// Where a pixel goes in the tensor: at y * row + x * pixel + c * channel.
+struct Steps {
+  size_t row;
+  size_t pixel;
+  size_t channel;
+};
+
+Steps StepsOf(const ImageConfig& config) {
   const size_t side = static_cast<size_t>(config.crop);
-  for (size_t c = 0; c < 3; ++c) {
-    const float zero = (0.0F - config.mean[c]) / config.std[c];
-    if (across.count == config.crop && down.count == config.crop) break;
-    std::fill(out + c * side * side, out + (c + 1) * side * side, zero);
+  if (config.layout == ImageLayout::kHwc) return {3 * side, 3, 1};
+  return {side, 1, side * side};
+}
+
+// `value(channel, level)` is what the tensor holds.
+template <typename Level, typename Element, typename Value>
+void Write(CropRows<Level> rows, const Axis& across, const Axis& down, const ImageConfig& config,
+           const Value& value, Element* out) {
+  const size_t side = static_cast<size_t>(config.crop);
+  const Steps steps = StepsOf(config);
+  if (across.count < config.crop || down.count < config.crop) {
+    for (size_t i = 0; i < side * side; ++i) {
+      for (size_t c = 0; c < 3; ++c) out[i * steps.pixel + c * steps.channel] = value(c, 0);
+    }
   }
-  const std::array<Levels, 3> levels = {NormalisedLevels(config.mean[0], config.std[0]),
-                                        NormalisedLevels(config.mean[1], config.std[1]),
-                                        NormalisedLevels(config.mean[2], config.std[2])};
   const size_t width = static_cast<size_t>(across.count);
   for (size_t y = 0; y < static_cast<size_t>(down.count); ++y) {
     const uint8_t* row = rows.Row(y);
-    float* target =
-        out + (y + static_cast<size_t>(down.padding)) * side + static_cast<size_t>(across.padding);
-    for (size_t c = 0; c < 3; ++c, target += side * side) {
-      for (size_t x = 0; x < width; ++x) target[x] = levels[c][row[3 * x + c]];
+    Element* target = out + (y + static_cast<size_t>(down.padding)) * steps.row +
+                      static_cast<size_t>(across.padding) * steps.pixel;
+    for (size_t c = 0; c < 3; ++c, target += steps.channel) {
+      for (size_t x = 0; x < width; ++x) target[x * steps.pixel] = value(c, row[3 * x + c]);
     }
+  }
+}
+
+template <typename Level>
+void Fill(CropRows<Level> rows, const Axis& across, const Axis& down, const ImageConfig& config,
+          const Pixels& pixels, Tensor& tensor) {
+  if (config.as_levels) {
+    const auto level = [](size_t /*channel*/, uint8_t value) { return value; };
+    Write(std::move(rows), across, down, config, level,
+          reinterpret_cast<uint8_t*>(tensor.bytes.data()));
+  } else {
+    const auto number = [&](size_t channel, uint8_t value) { return pixels.Value(channel, value); };
+    Write(std::move(rows), across, down, config, number,
+          reinterpret_cast<float*>(tensor.bytes.data()));
   }
 }
 
 }  // namespace
 
-absl::StatusOr<Tensor> PrepareImage(const Image& image, const ImageConfig& config) {
+absl::StatusOr<Tensor> PrepareImage(const Image& image, const ImageConfig& config,
+                                    const Pixels& pixels) {
   TORCHD_RETURN_IF_ERROR(CheckArguments(image, config));
-  const bool upright = image.width <= image.height;
-  const int64_t shorter = std::min(image.width, image.height);
-  const int64_t longer = LongerSide(config.resize, std::max(image.width, image.height), shorter);
-  const Axis across = MakeAxis(image.width, upright ? config.resize : longer, config.crop);
-  const Axis down = MakeAxis(image.height, upright ? longer : config.resize, config.crop);
-
+  const int width = image.full_width > 0 ? image.full_width : image.width;
+  const int height = image.full_height > 0 ? image.full_height : image.height;
+  const bool upright = width <= height;
+  const int64_t longer =
+      LongerSide(config.resize, std::max(width, height), std::min(width, height));
+  const Axis across =
+      MakeAxis({image.width, width, image.shrink}, upright ? config.resize : longer, config.crop);
+  const Axis down =
+      MakeAxis({image.height, height, image.shrink}, upright ? longer : config.resize, config.crop);
+  const TensorSpec spec = ImageInput("", config);
   Tensor tensor;
-  tensor.type = DataType::kFloat32;
-  tensor.shape = {3, config.crop, config.crop};
-  tensor.bytes.resize(3 * sizeof(float) * static_cast<size_t>(config.crop) * config.crop);
-  float* out = reinterpret_cast<float*>(tensor.bytes.data());
+  tensor.type = spec.type;
+  tensor.shape = spec.shape;
+  tensor.bytes.resize(BytesOf(spec.type, spec.shape).value_or(0));
   Taps taps_across = MakeTaps(across, config);
   Taps taps_down = MakeTaps(down, config);
   if (config.filter == ResizeFilter::kBicubic && !config.antialias) {
     CropRows<int16_t> rows(image, std::move(taps_across), std::move(taps_down));
-    WritePlanes(std::move(rows), across, down, config, out);
+    Fill(std::move(rows), across, down, config, pixels, tensor);
   } else {
     CropRows<uint8_t> rows(image, std::move(taps_across), std::move(taps_down));
-    WritePlanes(std::move(rows), across, down, config, out);
+    Fill(std::move(rows), across, down, config, pixels, tensor);
   }
   return tensor;
+}
+
+absl::StatusOr<Tensor> PrepareImage(const Image& image, const ImageConfig& config) {
+  return PrepareImage(image, config, Pixels(config));
 }
 
 }  // namespace torchd

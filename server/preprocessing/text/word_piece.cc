@@ -217,11 +217,14 @@ bool StartsCharacter(std::string_view word, size_t at) {
 
 }  // namespace
 
+absl::Status WordPiece::CheckTokensMax(int tokens_max) {
+  if (tokens_max >= 2) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("tokens_max is ", tokens_max, "; [CLS] and [SEP] alone need 2"));
+}
+
 absl::StatusOr<WordPiece> WordPiece::FromVocabulary(absl::string_view vocabulary, Options options) {
-  if (options.tokens_max < 2) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("tokens_max is ", options.tokens_max, "; [CLS] and [SEP] alone need 2"));
-  }
+  TORCHD_RETURN_IF_ERROR(CheckTokensMax(options.tokens_max));
   WordPiece tokenizer;
   tokenizer.options_ = options;
   TORCHD_RETURN_IF_ERROR(tokenizer.AddLines(vocabulary));
@@ -232,44 +235,86 @@ absl::StatusOr<WordPiece> WordPiece::FromVocabulary(absl::string_view vocabulary
 absl::Status WordPiece::AddLines(absl::string_view vocabulary) {
   for (int64_t id = 0; !vocabulary.empty(); ++id) {
     const size_t end = vocabulary.find('\n');
-    absl::string_view piece = absl::StripSuffix(vocabulary.substr(0, end), "\r");
+    const absl::string_view piece = absl::StripSuffix(vocabulary.substr(0, end), "\r");
     vocabulary.remove_prefix(end == absl::string_view::npos ? vocabulary.size() : end + 1);
     if (FirstInvalid(piece).has_value()) {
       return absl::InvalidArgumentError(
           absl::StrCat("line ", id + 1, " of the vocabulary is not UTF-8"));
     }
-    // No word begins with "##": each # is a word of its own.
-    Pieces& pieces = absl::ConsumePrefix(&piece, kContinuation) ? later_pieces_ : first_pieces_;
-    pieces[std::string(piece)] = id;
-    piece_bytes_max_ = std::max(piece_bytes_max_, piece.size());
+    AddPiece(piece, id);
   }
   return absl::OkStatus();
 }
 
+void WordPiece::AddPiece(absl::string_view piece, int64_t id) {
+  // No word begins with "##": each # is a word of its own.
+  Pieces& pieces = absl::ConsumePrefix(&piece, kContinuation) ? later_pieces_ : first_pieces_;
+  pieces[std::string(piece)] = id;
+  piece_bytes_max_ = std::max(piece_bytes_max_, piece.size());
+}
+
 absl::Status WordPiece::FindSpecials() {
-  for (const char* special : {"[CLS]", "[SEP]", "[UNK]", "[PAD]", "[MASK]"}) {
+  for (const char* special : kSpecialTokens) {
     const auto found = first_pieces_.find(std::string_view(special));
     if (found != first_pieces_.end()) {
       specials_.emplace_back(special, found->second);
     } else if (std::string_view(special) != "[MASK]") {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "the vocabulary of ", first_pieces_.size() + later_pieces_.size(), " pieces has no ",
-          special, "; expected the vocab.txt of a BERT model, one piece a line"));
+      return absl::InvalidArgumentError(
+          absl::StrCat("the vocabulary of ", first_pieces_.size() + later_pieces_.size(),
+                       " pieces has no ", special, "; expected that of a BERT model"));
     }
   }
   cls_ = specials_[0].second;
   sep_ = specials_[1].second;
   unknown_ = specials_[2].second;
+  padding_ = specials_[3].second;
   return absl::OkStatus();
 }
 
 absl::StatusOr<std::vector<int64_t>> WordPiece::Encode(absl::string_view text) const {
+  TORCHD_ASSIGN_OR_RETURN(std::vector<int64_t> ids,
+                          WithoutFrame(text, static_cast<size_t>(options_.tokens_max) - 2));
+  ids.insert(ids.begin(), cls_);
+  ids.push_back(sep_);
+  return ids;
+}
+
+absl::StatusOr<WordPiece::Pair> WordPiece::EncodePair(absl::string_view first,
+                                                      absl::string_view second) const {
+  constexpr int kFrame = 3;  // [CLS], and [SEP] twice.
+  if (options_.tokens_max < kFrame) {
+    return absl::InvalidArgumentError(absl::StrCat("a pair of texts needs ", kFrame,
+                                                   " tokens and more, the model's tokens_max is ",
+                                                   options_.tokens_max));
+  }
+  const size_t room = static_cast<size_t>(options_.tokens_max - kFrame);
+  // One more than there is room for tells as much as all of them.
+  TORCHD_ASSIGN_OR_RETURN(std::vector<int64_t> one, WithoutFrame(first, room + 1));
+  TORCHD_ASSIGN_OR_RETURN(std::vector<int64_t> two, WithoutFrame(second, room + 1));
+  if (one.size() + two.size() > room) {
+    std::vector<int64_t>& longer = one.size() > two.size() ? one : two;
+    std::vector<int64_t>& shorter = one.size() > two.size() ? two : one;
+    const size_t half = room / 2;
+    if (shorter.size() > half) shorter.resize(half);
+    longer.resize(room - shorter.size());
+  }
+  Pair pair;
+  pair.ids.push_back(cls_);
+  pair.ids.insert(pair.ids.end(), one.begin(), one.end());
+  pair.ids.push_back(sep_);
+  pair.second = pair.ids.size();
+  pair.ids.insert(pair.ids.end(), two.begin(), two.end());
+  pair.ids.push_back(sep_);
+  return pair;
+}
+
+absl::StatusOr<std::vector<int64_t>> WordPiece::WithoutFrame(absl::string_view text,
+                                                             size_t ids_max) const {
   if (const std::optional<size_t> invalid = FirstInvalid(text); invalid.has_value()) {
     return absl::InvalidArgumentError(absl::StrCat("text of ", text.size(), " bytes is not UTF-8 ",
                                                    "at byte ", *invalid, "; expected UTF-8"));
   }
-  const size_t ids_max = static_cast<size_t>(options_.tokens_max) - 1;  // Leaves room for [SEP].
-  std::vector<int64_t> ids = {cls_};
+  std::vector<int64_t> ids;
   size_t ordinary = 0;  // Where what is not yet encoded begins.
   for (size_t at = text.find('['); at != absl::string_view::npos && ids.size() < ids_max;) {
     const auto special =
@@ -280,20 +325,19 @@ absl::StatusOr<std::vector<int64_t>> WordPiece::Encode(absl::string_view text) c
       at = text.find('[', at + 1);
       continue;
     }
-    EncodeOrdinary(text.substr(ordinary, at - ordinary), ids);
+    EncodeOrdinary(text.substr(ordinary, at - ordinary), ids_max, ids);
     ids.push_back(special->second);
     ordinary = at + special->first.size();
     at = text.find('[', ordinary);
   }
-  EncodeOrdinary(text.substr(ordinary), ids);
+  EncodeOrdinary(text.substr(ordinary), ids_max, ids);
   if (ids.size() > ids_max) ids.resize(ids_max);
-  ids.push_back(sep_);
   return ids;
 }
 
-// Stops soon after tokens_max.
-void WordPiece::EncodeOrdinary(absl::string_view text, std::vector<int64_t>& ids) const {
-  const size_t ids_max = static_cast<size_t>(options_.tokens_max);
+// Stops soon after `ids_max`.
+void WordPiece::EncodeOrdinary(absl::string_view text, size_t ids_max,
+                               std::vector<int64_t>& ids) const {
   const auto append = [this, &ids](std::optional<std::string_view> word) {
     if (word.has_value()) {
       AppendPieces(*word, ids);

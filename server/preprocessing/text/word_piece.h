@@ -16,6 +16,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -41,9 +42,25 @@ class WordPiece {
   // `options.tokens_max` is less than 2.
   static absl::StatusOr<WordPiece> FromVocabulary(absl::string_view vocabulary, Options options);
 
+  // `tokenizer`: the contents of tokenizer.json. What of it no BERT model has is refused: another
+  // kind of model, normalizer or special token. It says whether to lower case, unless `lowercase`
+  // does.
+  static absl::StatusOr<WordPiece> FromTokenizerJson(const std::string& tokenizer,
+                                                     std::optional<bool> lowercase, int tokens_max);
+
   // INVALID_ARGUMENT for what is not UTF-8. Takes time linear in the text's length, and memory for
   // the ids alone, but for long runs of combining marks.
   absl::StatusOr<std::vector<int64_t>> Encode(absl::string_view text) const;
+
+  struct Pair {
+    std::vector<int64_t> ids;  // [CLS] first [SEP] second [SEP]
+    size_t second = 0;         // Where the second text begins.
+  };
+  // Of what is beyond tokens_max, the longer text loses its end first. INVALID_ARGUMENT as
+  // Encode().
+  absl::StatusOr<Pair> EncodePair(absl::string_view first, absl::string_view second) const;
+
+  int64_t padding() const { return padding_; }
 
  private:
   struct Hash {  // Lets a look-up take a view into the text.
@@ -52,11 +69,18 @@ class WordPiece {
   };
   using Pieces = std::unordered_map<std::string, int64_t, Hash, std::equal_to<>>;
 
+  static constexpr const char* kSpecialTokens[] = {"[CLS]", "[SEP]", "[UNK]", "[PAD]", "[MASK]"};
+  static constexpr int64_t kIdMax = 0x7FFFFFFF;  // A model's ids may be int32.
+
   WordPiece() = default;
 
   absl::Status AddLines(absl::string_view vocabulary);
+  void AddPiece(absl::string_view piece, int64_t id);
+  static absl::Status CheckTokensMax(int tokens_max);
   absl::Status FindSpecials();
-  void EncodeOrdinary(absl::string_view text, std::vector<int64_t>& ids) const;
+  // Without [CLS] and [SEP]; the first `ids_max`.
+  absl::StatusOr<std::vector<int64_t>> WithoutFrame(absl::string_view text, size_t ids_max) const;
+  void EncodeOrdinary(absl::string_view text, size_t ids_max, std::vector<int64_t>& ids) const;
   void AppendPieces(std::string_view word, std::vector<int64_t>& ids) const;
 
   Options options_;
@@ -67,6 +91,7 @@ class WordPiece {
   int64_t cls_ = 0;
   int64_t sep_ = 0;
   int64_t unknown_ = 0;
+  int64_t padding_ = 0;
 };
 
 }  // namespace torchd

@@ -1,5 +1,6 @@
 #include "server/classify/check.h"
 
+#include <limits>
 #include <string>
 
 #include "gmock/gmock.h"
@@ -128,6 +129,70 @@ TEST(MatchInputsTest, TensorsThatDoNotFit) {
     EXPECT_THAT(Error(servable, {test.tensor}), HasSubstr("input 'x': ")) << test.message;
     EXPECT_THAT(Error(servable, {test.tensor}), HasSubstr(test.message));
   }
+}
+
+Servable TakesPictures() {
+  static ModelMetrics metrics;
+  ModelConfig config;
+  config.image.emplace().crop = 2;
+  const std::vector<TensorSpec> inputs = {ImageInput("image", *config.image)};
+  auto preprocessor = Preprocessor::Create(config, inputs, "", {});
+  EXPECT_TRUE(preprocessor.ok()) << preprocessor.status();
+  ModelSignature signature{inputs, {{"scores", DataType::kFloat32, {3}}}};
+  return {"cat",
+          1,
+          config,
+          {},
+          std::make_unique<FakeModel>(std::move(signature)),
+          nullptr,
+          *std::move(preprocessor),
+          metrics};
+}
+
+TEST(MatchInputsTest, ModelOfPicturesTakesTheirLevels) {
+  const Servable servable = TakesPictures();
+  for (const Shape& shape : {Shape{3, 2, 2}, Shape{2, 2, 3}, Shape{1, 2, 2, 3}}) {
+    const auto row = MatchInputs({Given("", shape, 12, DataType::kUint8)}, servable);
+    ASSERT_TRUE(row.ok()) << row.status();
+    EXPECT_EQ(row->at(0).pixels, servable.preprocessor.pixels());
+    EXPECT_EQ(row->at(0).shape.size(), 3U);
+  }
+  const auto numbers = MatchInputs({Given("", {3, 2, 2}, 48)}, servable);
+  ASSERT_TRUE(numbers.ok()) << numbers.status();
+  EXPECT_EQ(numbers->at(0).pixels, nullptr);
+  EXPECT_THAT(Error(servable, {Given("", {2, 3, 2}, 12, DataType::kUint8)}),
+              HasSubstr("expected float32, got uint8"));
+  EXPECT_THAT(
+      Error(NewServable({Spec("x", {3, 2, 2})}), {Given("x", {3, 2, 2}, 12, DataType::kUint8)}),
+      HasSubstr("expected float32, got uint8"));
+}
+
+TEST(ChooseClassesTest, TheCallGoesBeforeTheConfiguration) {
+  Servable servable = NewServable({Spec("x", {2})});
+  servable.config.activation = Activation::kSigmoid;
+  servable.config.threshold = 0.5F;
+  ClassifyCall call;
+  auto options = ChooseClasses(call, servable);
+  ASSERT_TRUE(options.ok()) << options.status();
+  EXPECT_EQ(options->activation, Activation::kSigmoid);
+  EXPECT_EQ(options->threshold, 0.5F);
+  call.softmax = false;
+  call.threshold = -1.0F;
+  options = ChooseClasses(call, servable);
+  EXPECT_EQ(options->activation, Activation::kNone);
+  EXPECT_EQ(options->threshold, -1.0F);
+  call.activation = Activation::kSoftmax;
+  EXPECT_EQ(ChooseClasses(call, servable)->activation, Activation::kSoftmax);
+  call.threshold = std::numeric_limits<float>::quiet_NaN();
+  EXPECT_EQ(ChooseClasses(call, servable).status(),
+            absl::InvalidArgumentError("threshold: got nan, expected a finite number"));
+}
+
+// Several labels may hold: five would be as good as any other number.
+TEST(ChooseTopKTest, WithAThresholdAllMayBeAnswered) {
+  EXPECT_EQ(*ChooseTopK(std::nullopt, EchoSignature(21'841), true), 1000);
+  EXPECT_EQ(*ChooseTopK(std::nullopt, EchoSignature(80), true), 80);
+  EXPECT_EQ(*ChooseTopK(7, EchoSignature(80), true), 7);
 }
 
 // The work grows with the square of the tokens, whichever way they come.

@@ -37,7 +37,7 @@ TEST(ModelConfigTest, EmptyFileGivesTheDefaults) {
     const ModelConfig config = Good(yaml);
     EXPECT_THAT(config.inputs, IsEmpty());
     EXPECT_EQ(config.labels, "labels.txt");
-    EXPECT_TRUE(config.softmax);
+    EXPECT_EQ(config.activation, Activation::kSoftmax);
     EXPECT_FALSE(config.image.has_value());
     EXPECT_FALSE(config.text.has_value());
     EXPECT_EQ(config.rows_per_batch_max, 0);
@@ -52,7 +52,7 @@ TEST(ModelConfigTest, ImageReadsEveryKey) {
       "labels: names.txt\nsoftmax: false\nimage:\n  resize: 4096\n  crop: 1\n  filter: bicubic\n"
       "  antialias: false\n  mean: [0, -1, 2.5]\n  std: [1, 1e-3, 255]\n");
   EXPECT_EQ(config.labels, "names.txt");
-  EXPECT_FALSE(config.softmax);
+  EXPECT_EQ(config.activation, Activation::kNone);
   ASSERT_TRUE(config.image.has_value());
   EXPECT_EQ(config.image->resize, 4096);
   EXPECT_EQ(config.image->crop, 1);
@@ -92,12 +92,12 @@ TEST(ModelConfigTest, TextReadsEveryKey) {
   const ModelConfig defaults = Good("text: {}\n");
   ASSERT_TRUE(defaults.text.has_value());
   EXPECT_EQ(defaults.text->vocabulary, "vocab.txt");
-  EXPECT_TRUE(defaults.text->lowercase);
+  EXPECT_EQ(defaults.text->lowercase, std::nullopt);
   EXPECT_EQ(defaults.text->tokens_max, 512);
   const ModelConfig config = Good("text: {vocabulary: v, lowercase: false, tokens_max: 8192}\n");
   ASSERT_TRUE(config.text.has_value());
   EXPECT_EQ(config.text->vocabulary, "v");
-  EXPECT_FALSE(config.text->lowercase);
+  EXPECT_EQ(config.text->lowercase, false);
   EXPECT_EQ(config.text->tokens_max, 8192);
 }
 

@@ -24,15 +24,22 @@ using Strings = std::vector<std::string>;
 
 // Written out by hand: a test that read them from the table could not notice a lost line.
 const Strings& Keys() {
-  static const Strings keys = {
-      "model_repository",  "grpc_address",        "http_address",      "address_file",
-      "log_level",         "log_format",          "cpu_executors",     "threads_per_executor",
-      "rows_waiting_max",  "preprocess_threads",  "model_control",     "model_name",
-      "state_file",        "settle_ms",           "poll_ms",           "load_threads",
-      "trial_seconds_max", "trial_memory_mb_max", "plan_seconds_max",  "plan_cache",
-      "memory_mb_max",     "stuck_seconds",       "message_bytes_max", "image_megapixels_max",
-      "warmup_runs",       "benchmarks_max",      "drain_delay_ms",    "drain_limit_ms",
-      "plan_default"};
+  static const Strings keys = {"model_repository",  "grpc_address",
+                               "http_address",      "address_file",
+                               "log_level",         "log_format",
+                               "cpu_executors",     "threads_per_executor",
+                               "rows_waiting_max",  "preprocess_threads",
+                               "model_control",     "model_name",
+                               "state_file",        "settle_ms",
+                               "poll_ms",           "load_threads",
+                               "trial_seconds_max", "trial_memory_mb_max",
+                               "plan_seconds_max",  "plan_cache",
+                               "memory_mb_max",     "stuck_seconds",
+                               "message_bytes_max", "image_megapixels_max",
+                               "warmup_runs",       "benchmarks_max",
+                               "drain_delay_ms",    "drain_limit_ms",
+                               "plan_default",      "image_decoded_mb_max",
+                               "image_ms_max"};
   return keys;
 }
 
@@ -155,6 +162,8 @@ TEST_F(ServerConfigTest, BothEndsOfARangeAreAllowedAndNothingBeyond) {
       {"stuck_seconds", "1", "86400", "0", "86401"},
       {"message_bytes_max", "1024", "1073741823", "1023", "1073741824"},
       {"image_megapixels_max", "1", "1000", "0", "1001"},
+      {"image_decoded_mb_max", "1", "65536", "0", "65537"},
+      {"image_ms_max", "1", "3600000", "0", "3600001"},
       {"warmup_runs", "0", "100", "-1", "101"},
       {"benchmarks_max", "0", "16", "-1", "17"},
       {"drain_delay_ms", "0", "600000", "-1", "600001"},

@@ -17,7 +17,7 @@ using ::testing::IsEmpty;
 
 std::vector<ScoredClass> Top(const std::vector<float>& scores, int k, bool softmax = false) {
   EXPECT_TRUE(AllFinite(scores));
-  return TopK(scores, k, softmax);
+  return TopK(scores, {k, softmax ? Activation::kSoftmax : Activation::kNone});
 }
 
 std::vector<int> Indices(const std::vector<ScoredClass>& top) {
@@ -49,6 +49,24 @@ TEST(TopKTest, SoftmaxGivesProbabilitiesOverAllClasses) {
   EXPECT_NEAR(top[1].score, 2.0 / 8, 1e-6);
 }
 
+TEST(TopKTest, SigmoidLooksAtEachClassForItself) {
+  const auto top = TopK(std::vector<float>{0, 2, -1e4F, 1e4F}, {4, Activation::kSigmoid});
+  EXPECT_THAT(Indices(top), ElementsAre(3, 1, 0, 2));
+  EXPECT_FLOAT_EQ(top[0].score, 1);
+  EXPECT_FLOAT_EQ(top[1].score, 1 / (1 + std::exp(-2.0F)));
+  EXPECT_FLOAT_EQ(top[2].score, 0.5F);
+  EXPECT_EQ(top[3].score, 0);
+}
+
+TEST(TopKTest, ClassesBelowTheThresholdAreLeftOut) {
+  const std::vector<float> scores = {0, 2, -3, 1};
+  EXPECT_THAT(Indices(TopK(scores, {4, Activation::kSigmoid, 0.5F})), ElementsAre(1, 3, 0));
+  EXPECT_THAT(Indices(TopK(scores, {2, Activation::kSigmoid, 0.5F})), ElementsAre(1, 3));
+  EXPECT_THAT(Indices(TopK(scores, {4, Activation::kSoftmax, 0.5F})), ElementsAre(1));
+  EXPECT_THAT(Indices(TopK(scores, {4, Activation::kNone, 1.5F})), ElementsAre(1));
+  EXPECT_THAT(TopK(scores, {4, Activation::kSigmoid, 0.99F}), IsEmpty());
+}
+
 TEST(TopKTest, SoftmaxOfHugeScoresDoesNotOverflow) {
   const auto top = Top({1e4F, -1e4F, 1e4F}, 3, true);
   EXPECT_THAT(Indices(top), ElementsAre(0, 2, 1));
@@ -64,11 +82,11 @@ TEST(TopKTest, WhatIsNoNumberIsLeftOut) {
   for (const float bad : {std::nanf(""), infinity, -infinity}) {
     const std::vector<float> scores = {bad, 0, bad, 0};
     EXPECT_FALSE(AllFinite(scores));
-    EXPECT_THAT(Indices(TopK(scores, 3, false)), ElementsAre(1, 3));
-    const auto top = TopK(scores, 1, true);
+    EXPECT_THAT(Indices(TopK(scores, {3})), ElementsAre(1, 3));
+    const auto top = TopK(scores, {1, Activation::kSoftmax});
     EXPECT_THAT(Indices(top), ElementsAre(1));
     EXPECT_FLOAT_EQ(top[0].score, 0.5F);  // Of those that are numbers.
-    EXPECT_THAT(TopK(std::vector<float>{bad, bad}, 2, true), IsEmpty());
+    EXPECT_THAT(TopK(std::vector<float>{bad, bad}, {2, Activation::kSoftmax}), IsEmpty());
   }
 }
 

@@ -2,7 +2,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <cstddef>
+#include <fstream>
+#include <sstream>
 #include <string>
 
 #include "absl/status/status.h"
@@ -21,9 +24,16 @@ absl::Status DecodeStatus(absl::string_view bytes, const ImageLimits& limits = {
   return DecodeImage(bytes, limits).status();
 }
 
-class DecodeImageTest : public ::testing::TestWithParam<Picture> {};
+std::string DataFile(const std::string& name) {
+  std::ifstream file(std::string(TORCHD_SOURCE_DIR) + "/tests/data/" + name, std::ios::binary);
+  std::stringstream contents;
+  contents << file.rdbuf();
+  return contents.str();
+}
 
-TEST_P(DecodeImageTest, EqualsPillow) {
+class DecodePictureTest : public ::testing::TestWithParam<Picture> {};
+
+TEST_P(DecodePictureTest, EqualsPillow) {
   const Picture& picture = GetParam();
   const absl::StatusOr<Image> image = DecodeImage(absl::HexStringToBytes(picture.hex), {});
   ASSERT_TRUE(image.ok()) << image.status();
@@ -32,11 +42,12 @@ TEST_P(DecodeImageTest, EqualsPillow) {
   EXPECT_THAT(image->rgb, ElementsAreArray(picture.rgb));
 }
 
-INSTANTIATE_TEST_SUITE_P(Pictures, DecodeImageTest, ::testing::ValuesIn(Pictures()),
+INSTANTIATE_TEST_SUITE_P(Pictures, DecodePictureTest, ::testing::ValuesIn(Pictures()),
                          [](const auto& test) { return std::string(test.param.name); });
 
 TEST(DecodeImageErrorsTest, NamesFirstBytesOfUnknownFormat) {
-  ExpectRefused(DecodeStatus("GIF89a..."), "neither JPEG nor PNG (starts with 0x474946383961");
+  ExpectRefused(DecodeStatus("GIF89a..."),
+                "none of JPEG, PNG and WebP (starts with 0x474946383961");
   ExpectRefused(DecodeStatus(""), "item is empty");
 }
 
@@ -71,8 +82,59 @@ TEST(DecodeImageErrorsTest, SurvivesEveryDamagedByte) {
   }
 }
 
+TEST(DecodeImageErrorsTest, RefusesWhatTakesTooLong) {
+  for (const char* name : {"ProgressiveJpeg", "AlphaPng", "LosslessWebp"}) {
+    EXPECT_TRUE(DecodeStatus(BytesOfPicture(name), {.time_max = std::chrono::seconds(60)}).ok());
+  }
+  const ImageLimits none = {.time_max = std::chrono::milliseconds(0)};
+  ExpectRefused(DecodeStatus(BytesOfPicture("LosslessWebp"), none),
+                "WebP takes longer than 0 ms to decode");
+  // The others are looked at every 32 rows.
+  ExpectRefused(DecodeStatus(DataFile("cat.jpg"), none), "JPEG takes longer than 0 ms to decode");
+  ExpectRefused(DecodeStatus(DataFile("../fuzz/corpus/image/tall.png"), none),
+                "PNG takes longer than 0 ms to decode");
+}
+
+TEST(DecodeImageErrorsTest, RefusesAnAnimation) {
+  ExpectRefused(DecodeStatus(DataFile("../fuzz/corpus/image/moving.webp")),
+                "WebP is an animation; a still picture expected");
+}
+
+TEST(DecodeImageTest, ReadsTheRowsOfAnInterlacedPngInTheirPlaces) {
+  const auto image = DecodeImage(DataFile("../fuzz/corpus/image/interlaced.png"), {});
+  ASSERT_TRUE(image.ok()) << image.status();
+  EXPECT_THAT(image->rgb, ElementsAreArray({0x11, 0x11, 0x11, 0x22, 0x22, 0x22,  //
+                                            0x33, 0x33, 0x33, 0x44, 0x44, 0x44}));
+}
+
+// A picture very much larger than needed is decoded at a fraction of its size, and what becomes of
+// it stays the same.
+TEST(DecodeImageTest, MuchTooLargeJpegIsDecodedSmaller) {
+  const std::string bytes = DataFile("coffee.jpg");  // 600x400
+  const auto full = DecodeImage(bytes, {});
+  ASSERT_TRUE(full.ok()) << full.status();
+  EXPECT_EQ(DecodeImage(bytes, {}, 34)->shrink, 1);  // 400 is less than 12 times that.
+  for (const int side : {33, 16, 8}) {
+    const auto small = DecodeImage(bytes, {}, side);
+    ASSERT_TRUE(small.ok()) << small.status();
+    EXPECT_EQ(small->shrink, side == 33 ? 2 : side == 16 ? 4 : 8);
+    EXPECT_EQ(small->width, 600 / small->shrink);
+    EXPECT_EQ(small->full_width, 600);
+    ImageConfig config;
+    config.resize = side;
+    config.crop = side;
+    config.std = {1 / 255.0F, 1 / 255.0F, 1 / 255.0F};
+    const auto expected = PrepareImage(*full, config);
+    const auto got = PrepareImage(*small, config);
+    ASSERT_TRUE(expected.ok() && got.ok());
+    const auto* a = reinterpret_cast<const float*>(expected->bytes.data());
+    const auto* b = reinterpret_cast<const float*>(got->bytes.data());
+    for (size_t i = 0; i < got->bytes.size() / sizeof(float); ++i) ASSERT_NEAR(a[i], b[i], 2.01);
+  }
+}
+
 TEST(DecodeImageErrorsTest, RefusesMorePixelsThanAllowed) {
-  for (const char* name : {"Jpeg", "AlphaPng"}) {
+  for (const char* name : {"Jpeg", "AlphaPng", "LosslessWebp"}) {
     EXPECT_TRUE(DecodeStatus(BytesOfPicture(name), {.pixels_max = 6}).ok());
     ExpectRefused(DecodeStatus(BytesOfPicture(name), {.pixels_max = 5}),
                   "of 3x2 pixels; at most 5 pixels are taken");

@@ -202,5 +202,24 @@ TEST(PrepareImageOnceTest, RefusesWhatItCannotPrepare) {
                 "image of 0x0 pixels");
 }
 
+TEST(PrepareImageTest, LayoutAndTypeAreThoseOfTheModel) {
+  const Image image = Pattern(9, 7);
+  ImageConfig config = PlainConfig(6, 8, ResizeFilter::kBilinear);  // With zeros around it.
+  const std::vector<int> planar = Levels(image, config);
+  config.layout = ImageLayout::kHwc;
+  const std::vector<int> interleaved = Levels(image, config);
+  config.as_levels = true;
+  const auto tensor = PrepareImage(image, config);
+  ASSERT_TRUE(tensor.ok()) << tensor.status();
+  EXPECT_EQ(tensor->shape, Shape({8, 8, 3}));
+  ASSERT_EQ(tensor->bytes.size(), planar.size());
+  for (size_t i = 0; i < planar.size(); ++i) {
+    const size_t channel = i / 64;
+    const size_t pixel = i % 64;
+    EXPECT_EQ(interleaved[3 * pixel + channel], planar[i]);
+    EXPECT_EQ(static_cast<uint8_t>(tensor->bytes[3 * pixel + channel]), planar[i]);
+  }
+}
+
 }  // namespace
 }  // namespace torchd

@@ -3,12 +3,14 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstring>
 #include <string>
 #include <vector>
 
 namespace torchd {
 namespace {
 
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 constexpr char kVocabulary[] = "[PAD]\n[UNK]\n[CLS]\n[SEP]\ncat\n";
@@ -60,6 +62,37 @@ TEST(PreprocessorTest, TextsOfAnyLengthArePaddedToTheNextOfTheList) {
   const auto preprocessor = Preprocessor::Create(TextModel(512), Inputs(-1, -1), kVocabulary, {});
   ASSERT_TRUE(preprocessor.ok()) << preprocessor.status().message();
   EXPECT_EQ(LengthsOf(*preprocessor, "cat"), (std::vector<int64_t>{16, 16}));
+}
+
+std::vector<int64_t> Numbers(const Tensor& tensor) {
+  std::vector<int64_t> numbers(tensor.bytes.size() / sizeof(int64_t));
+  std::memcpy(numbers.data(), tensor.bytes.data(), tensor.bytes.size());
+  return numbers;
+}
+
+TEST(PreprocessorTest, TokenTypesTellTheTextsOfAPairApart) {
+  std::vector<TensorSpec> inputs = Inputs(8, 8);
+  inputs.push_back({"token_type_ids", DataType::kInt64, {8}});
+  const auto preprocessor = Preprocessor::Create(TextModel(512), inputs, kVocabulary, {});
+  ASSERT_TRUE(preprocessor.ok()) << preprocessor.status().message();
+  const auto tensors = preprocessor->FromText("cat", "cat cat");
+  ASSERT_TRUE(tensors.ok()) << tensors.status().message();
+  EXPECT_THAT(Numbers((*tensors)[0]), ElementsAre(2, 4, 3, 4, 4, 3, 0, 0));
+  EXPECT_THAT(Numbers((*tensors)[1]), ElementsAre(1, 1, 1, 1, 1, 1, 0, 0));
+  EXPECT_THAT(Numbers((*tensors)[2]), ElementsAre(0, 0, 0, 1, 1, 1, 0, 0));
+}
+
+TEST(PreprocessorTest, PictureIsMadeAsTheModelTakesIt) {
+  ModelConfig config;
+  config.image.emplace().layout = ImageLayout::kHwc;
+  config.image->as_levels = true;
+  config.image->crop = 5;
+  const TensorSpec input = ImageInput("image", *config.image);
+  EXPECT_EQ(Preprocessor::Create(config, {input}, "", {})->pixels(), nullptr);
+  config.image->as_levels = false;
+  const auto refused = Preprocessor::Create(config, {input}, "", {});
+  EXPECT_THAT(std::string(refused.status().message()),
+              HasSubstr("image: makes float32 [5,5,3], but input 'image' takes uint8 [5,5,3]"));
 }
 
 TEST(PreprocessorTest, InputsOfDifferentLengthsAreRefused) {

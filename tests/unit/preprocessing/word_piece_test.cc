@@ -130,5 +130,82 @@ TEST(WordPieceTest, ALongRunOfMarksTakesNoQuadraticTime) {
   EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(20));
 }
 
+// Hugging Face's longest_first: what the shorter text leaves, the longer one has.
+TEST(WordPieceTest, PairsShareTheTokensThereAre) {
+  const auto ids = [](int tokens_max, absl::string_view first, absl::string_view second) {
+    const auto pair = Tokenizer(kTiny, {.tokens_max = tokens_max}).EncodePair(first, second);
+    EXPECT_TRUE(pair.ok()) << pair.status();
+    EXPECT_EQ(pair->ids[pair->second - 1], 3);
+    return pair->ids;
+  };
+  EXPECT_THAT(ids(9, "cat", "cats"), ElementsAre(2, 4, 3, 4, 5, 3));
+  EXPECT_THAT(ids(7, "cat", "cats cats"), ElementsAre(2, 4, 3, 4, 5, 4, 3));
+  EXPECT_THAT(ids(7, "cats cats", "cat"), ElementsAre(2, 4, 5, 4, 3, 4, 3));
+  EXPECT_THAT(ids(7, "cats cats cats", "cats cats"), ElementsAre(2, 4, 5, 3, 4, 5, 3));
+  EXPECT_THAT(ids(8, "cats cats cats", "cats cats"), ElementsAre(2, 4, 5, 4, 3, 4, 5, 3));
+  EXPECT_THAT(ids(8, "cats cats", "cats cats"), ElementsAre(2, 4, 5, 3, 4, 5, 4, 3));
+  EXPECT_THAT(ids(3, "cats", "cat"), ElementsAre(2, 3, 3));
+  EXPECT_THAT(ids(4, "", ""), ElementsAre(2, 3, 3));
+  const auto refused = Tokenizer(kTiny, {.tokens_max = 2}).EncodePair("cat", "cat");
+  EXPECT_THAT(std::string(refused.status().message()), HasSubstr("needs 3 tokens"));
+  EXPECT_EQ(Tokenizer(kTiny).EncodePair("cat", "\xff").status().code(),
+            absl::StatusCode::kInvalidArgument);
+}
+
+nlohmann::json TokenizerJson() {
+  return nlohmann::json::parse(R"({
+    "added_tokens": [{"id": 3, "content": "[SEP]", "lstrip": false, "normalized": false}],
+    "normalizer": {"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true,
+                   "strip_accents": null, "lowercase": false},
+    "pre_tokenizer": {"type": "BertPreTokenizer"},
+    "model": {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##",
+              "max_input_chars_per_word": 100,
+              "vocab": {"[PAD]": 7, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3, "cat": 14, "##s": 15}}})");
+}
+
+TEST(WordPieceTest, TokenizerJsonSaysAsMuchAsAVocabulary) {
+  const auto made = WordPiece::FromTokenizerJson(TokenizerJson().dump(), std::nullopt, 16);
+  ASSERT_TRUE(made.ok()) << made.status();
+  EXPECT_THAT(Ids(*made, "cats Cat"), ElementsAre(2, 14, 15, 1, 3));
+  EXPECT_EQ(made->padding(), 7);
+  const auto lowercase = WordPiece::FromTokenizerJson(TokenizerJson().dump(), true, 16);
+  ASSERT_TRUE(lowercase.ok()) << lowercase.status();
+  EXPECT_THAT(Ids(*lowercase, "cats Cat"), ElementsAre(2, 14, 15, 14, 3));
+}
+
+TEST(WordPieceTest, TokenizerJsonOfAnotherKindIsRefusedByName) {
+  struct Case {
+    std::string pointer, value, message;
+  };
+  const Case cases[] = {
+      {"/model/type", "\"BPE\"", "model.type is \"BPE\", expected \"WordPiece\""},
+      {"/model/unk_token", "\"<unk>\"", "model.unk_token"},
+      {"/model/continuing_subword_prefix", "\"\"", "model.continuing_subword_prefix"},
+      {"/model/max_input_chars_per_word", "50", "model.max_input_chars_per_word is 50"},
+      {"/model/vocab", "[]", "model.vocab is [], expected a mapping"},
+      {"/model/vocab/cat", "-1", "model.vocab: an id is -1"},
+      {"/model/vocab/cat", "2147483648", "an id is 2147483648, expected 0 to 2147483647"},
+      {"/model/vocab/cat", "18446744073709551615", "an id is 18446744073709551615"},
+      {"/model/vocab", "{}", "has no [CLS]"},
+      {"/pre_tokenizer", "null", "pre_tokenizer.type is null"},
+      {"/normalizer/type", "\"NFC\"", "normalizer.type is \"NFC\""},
+      {"/normalizer/lowercase", "0", "normalizer.lowercase is 0, expected true or false"},
+      {"/normalizer/strip_accents", "true", "normalizer.strip_accents is true"},
+      {"/normalizer/clean_text", "false", "normalizer.clean_text is false"},
+      {"/normalizer/handle_chinese_chars", "false", "normalizer.handle_chinese_chars"},
+      {"/added_tokens/0/content", "\"<s>\"", "added_tokens is \"<s>\""},
+      {"/added_tokens/0/lstrip", "true", "added_tokens: lstrip is true"},
+  };
+  for (const Case& test : cases) {
+    nlohmann::json json = TokenizerJson();
+    json[nlohmann::json::json_pointer(test.pointer)] = nlohmann::json::parse(test.value);
+    const auto made = WordPiece::FromTokenizerJson(json.dump(), std::nullopt, 16);
+    ASSERT_EQ(made.status().code(), absl::StatusCode::kInvalidArgument) << test.pointer;
+    EXPECT_THAT(std::string(made.status().message()), HasSubstr(test.message));
+  }
+  EXPECT_FALSE(WordPiece::FromTokenizerJson("{", std::nullopt, 16).ok());
+  EXPECT_FALSE(WordPiece::FromTokenizerJson(TokenizerJson().dump(), std::nullopt, 1).ok());
+}
+
 }  // namespace
 }  // namespace torchd

@@ -32,7 +32,7 @@ TEST_F(RegistryTest, LoadedVersionIsReadyWithAllThatBelongsToIt) {
   ASSERT_TRUE(handle.ok()) << handle.status();
   EXPECT_EQ((*handle)->name, "cat");
   EXPECT_EQ((*handle)->version, 1);
-  EXPECT_FALSE((*handle)->config.softmax);
+  EXPECT_EQ((*handle)->config.activation, Activation::kNone);
   EXPECT_THAT((*handle)->labels, ElementsAre("a", "b", "c"));
   EXPECT_THAT(Takes(**handle), ElementsAre("tensor"));
   const auto all = registry().Snapshot();

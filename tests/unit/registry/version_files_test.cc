@@ -29,7 +29,7 @@ TEST(ReadVersionFilesTest, NothingBesideTheModelGivesTheDefaults) {
   const TempFolder repository;
   const auto files = ReadVersionFiles(FolderOf(repository, "cat", 1));
   ASSERT_TRUE(files.ok()) << files.status();
-  EXPECT_TRUE(files->config.softmax);
+  EXPECT_EQ(files->config.activation, Activation::kSoftmax);
   EXPECT_THAT(files->labels, IsEmpty());
   EXPECT_THAT(files->vocabulary, IsEmpty());
 }
@@ -41,9 +41,44 @@ TEST(ReadVersionFilesTest, FilesOfTheModelServeAllItsVersions) {
   repository.Write("cat/vocab.txt", "[PAD]\n");
   const auto files = ReadVersionFiles(FolderOf(repository, "cat", 1));
   ASSERT_TRUE(files.ok()) << files.status();
-  EXPECT_FALSE(files->config.softmax);
+  EXPECT_EQ(files->config.activation, Activation::kNone);
   EXPECT_THAT(files->labels, ElementsAre("tabby", "", "long hair"));
   EXPECT_EQ(files->vocabulary, "[PAD]\n");
+}
+
+TEST(ReadVersionFilesTest, WhatOtherToolsWriteTakesThePlaceOfTheUsualFiles) {
+  const TempFolder repository;
+  repository.Write("cat/model.yaml", "text: {}\n");
+  repository.Write("cat/index_to_name.json", "{\"0\": \"tabby\"}");
+  repository.Write("cat/tokenizer.json", "{}");
+  auto files = ReadVersionFiles(FolderOf(repository, "cat", 1));
+  ASSERT_TRUE(files.ok()) << files.status();
+  EXPECT_THAT(files->labels, ElementsAre("tabby"));
+  EXPECT_EQ(files->vocabulary, "{}");
+  EXPECT_EQ(files->config.text->vocabulary, "tokenizer.json");
+  repository.Write("cat/labels.txt", "own\n");
+  repository.Write("cat/vocab.txt", "[PAD]\n");
+  files = ReadVersionFiles(FolderOf(repository, "cat", 1));
+  ASSERT_TRUE(files.ok()) << files.status();
+  EXPECT_THAT(files->labels, ElementsAre("own"));
+  EXPECT_EQ(files->vocabulary, "[PAD]\n");
+}
+
+TEST(ReadVersionFilesTest, LabelsOfImagenetNeedNoFile) {
+  const TempFolder repository;
+  repository.Write("cat/model.yaml", "labels: imagenet\n");
+  const auto files = ReadVersionFiles(FolderOf(repository, "cat", 1));
+  ASSERT_TRUE(files.ok()) << files.status();
+  EXPECT_EQ(files->labels.size(), 1000U);
+}
+
+TEST(ReadVersionFilesTest, WrongLabelsAreNamedWithTheirFile) {
+  const TempFolder repository;
+  repository.Write("cat/model.yaml", "labels: names.json\n");
+  repository.Write("cat/names.json", "{\"a\": \"b\"}");
+  const auto files = ReadVersionFiles(FolderOf(repository, "cat", 1));
+  EXPECT_EQ(files.status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(Message(files.status()), AllOf(HasSubstr("names.json: key \"a\"")));
 }
 
 TEST(ReadVersionFilesTest, FilesOfTheVersionComeFirst) {
@@ -54,7 +89,7 @@ TEST(ReadVersionFilesTest, FilesOfTheVersionComeFirst) {
   repository.Write("cat/2/labels.txt", "new\n");
   const auto files = ReadVersionFiles(FolderOf(repository, "cat", 2));
   ASSERT_TRUE(files.ok()) << files.status();
-  EXPECT_FALSE(files->config.softmax);
+  EXPECT_EQ(files->config.activation, Activation::kNone);
   EXPECT_THAT(files->labels, ElementsAre("new"));
 }
 

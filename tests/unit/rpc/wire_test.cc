@@ -49,6 +49,40 @@ TEST(FromWireTest, EveryFieldArrives) {
   EXPECT_EQ(std::string(std::get<TextItem>(call.items[1]).text), "words");
 }
 
+TEST(FromWireTest, PairsAndWhatBecomesOfScoresArrive) {
+  v1::ClassifyRequest request;
+  request.set_activation(v1::ACTIVATION_SIGMOID);
+  request.set_threshold(0.25F);
+  v1::TextPair& pair = *request.add_items()->mutable_text_pair();
+  pair.set_first("question");
+  pair.set_second("");
+  const ClassifyCall call = FromWire(request);
+  EXPECT_EQ(call.activation, Activation::kSigmoid);
+  EXPECT_EQ(call.threshold, 0.25F);
+  const auto& text = std::get<TextItem>(call.items[0]);
+  EXPECT_EQ(std::string(text.text), "question");
+  EXPECT_EQ(text.pair, absl::string_view(""));
+}
+
+TEST(FromWireTest, WhatContradictsItselfIsRefused) {
+  v1::ClassifyRequest request;
+  request.add_items()->set_text("a");
+  request.set_activation(v1::ACTIVATION_NONE);
+  request.set_softmax(true);
+  EXPECT_EQ(
+      std::get<absl::Status>(FromWire(request).items[0]),
+      absl::InvalidArgumentError("softmax and activation are both set, expected one of them"));
+  request.clear_softmax();
+  request.set_activation(static_cast<v1::Activation>(9));
+  EXPECT_EQ(
+      std::get<absl::Status>(FromWire(request).items[0]),
+      absl::InvalidArgumentError("activation: got 9, expected one of NONE, SOFTMAX, SIGMOID"));
+  request.clear_activation();
+  request.mutable_items(0)->mutable_text_pair()->set_second(std::string(kTextBytesMax + 1, 'a'));
+  EXPECT_EQ(std::get<absl::Status>(FromWire(request).items[0]),
+            absl::InvalidArgumentError("text_pair: got 1048577 bytes, at most 1048576"));
+}
+
 TEST(FromWireTest, TensorsBorrowTheirBytes) {
   v1::ClassifyRequest request;
   const std::pair<v1::DataType, DataType> types[] = {
