@@ -1,7 +1,7 @@
 # The two commands: `make run` serves the demo, `make test` runs every test. CONTRIBUTING.md lists all.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run build demo test figures format lint tsan asan layering thread-safety image \
+.PHONY: help run build demo test figures format lint tsan asan fuzz layering thread-safety image \
         image-test deps clean distclean
 
 help:  ## What there is to make
@@ -45,6 +45,9 @@ tsan: test-deps  ## Unit tests under ThreadSanitizer
 
 asan: test-deps  ## Unit tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	@scripts/build.sh asan && ctest --preset asan
+
+fuzz: test-deps  ## libFuzzer on pictures, requests and texts, SECONDS_EACH=60 each
+	@scripts/fuzz.sh $(or $(SECONDS_EACH),60)
 
 layering: deps  ## The arrows between folders: include table, shared link, lone headers
 	@python3 tests/arrows/arrows_test.py
