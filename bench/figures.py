@@ -15,10 +15,13 @@ import tempfile
 
 import ends_figure
 import honesty_figure
+import image_figure
+import image_mutants_figure
 import ladder_figure
 import lifecycle
 import mutants_figure
 import scheduling_figure
+import text_figure
 from programs import BUILD, DEMO, build, echo_server, torchd
 
 def small_classifier(repository):
@@ -69,7 +72,8 @@ def slice_tax():
 
 
 FIGURES = {"slice_tax": slice_tax, **lifecycle.FIGURES, **ends_figure.FIGURES, **mutants_figure.FIGURES,
-           **scheduling_figure.FIGURES, **ladder_figure.FIGURES, **honesty_figure.FIGURES}
+           **scheduling_figure.FIGURES, **ladder_figure.FIGURES, **honesty_figure.FIGURES, **image_figure.FIGURES,
+           **image_mutants_figure.FIGURES, **text_figure.FIGURES}
 
 
 def main():
