@@ -55,11 +55,13 @@ class JpegReader {
   bool too_slow() const { return too_slow_; }
   bool IsCmyk() const { return info_.num_components == 4; }
   int64_t BytesNeeded(int shrink) const;
-  // By how much less it may be decoded, for a result of that side.
-  int Shrink(int shorter_side) const;
+  // By how much less it is decoded, for a result of that side: what changes no level visibly, and
+  // more where it would not fit into memory.
+  int Shrink(int shorter_side, int64_t bytes_max) const;
   int Orientation() const;
 
  private:
+  int ShrinkMost(int shorter_side, int pixels_left) const;
   static JpegReader& From(j_common_ptr info) {
     return *static_cast<JpegReader*>(info->client_data);
   }
@@ -136,20 +138,28 @@ int64_t JpegReader::BytesNeeded(int shrink) const {
   return bytes;
 }
 
-// Halving keeps the low frequencies of each block and drops what the filter of a much smaller
-// result would hardly let pass: measured beside the full size on photos, edges and noise, no level
-// is off by more than 1.2 where the filter still spans kPixelsLeft pixels of what is decoded
-// (bench/image_figure.py has the check).
-int JpegReader::Shrink(int shorter_side) const {
-  constexpr int64_t kPixelsLeft = 6;
+// An edge inside what becomes one pixel moves a level of the result by about contrast / (8 x
+// pixels^2), where the filter of the resize spans that many of the pixels that are left, to either
+// side.
+constexpr int kPixelsLeft = 12;  // Measured: within the tolerance of two levels of 255.
+constexpr int kPixelsLeast = 4;  // By a few levels; better than no answer.
+
+int JpegReader::ShrinkMost(int shorter_side, int pixels_left) const {
   const int64_t shorter = std::min(info_.image_width, info_.image_height);
   const bool upright = Orientation() == 1;
   int shrink = 1;
   for (int next = 2; shorter_side > 0 && next <= 8; next *= 2) {
     // What is left over at the right would come to lie at the left of a turned picture.
     const bool whole = info_.image_width % next == 0 && info_.image_height % next == 0;
-    if (shorter >= kPixelsLeft * next * shorter_side && (upright || whole)) shrink = next;
+    if (shorter >= int64_t{pixels_left} * next * shorter_side && (upright || whole)) shrink = next;
   }
+  return shrink;
+}
+
+int JpegReader::Shrink(int shorter_side, int64_t bytes_max) const {
+  const int most = ShrinkMost(shorter_side, kPixelsLeast);
+  int shrink = ShrinkMost(shorter_side, kPixelsLeft);
+  while (shrink < most && BytesNeeded(shrink) > bytes_max) shrink *= 2;
   return shrink;
 }
 
@@ -206,7 +216,7 @@ absl::StatusOr<StoredImage> DecodeJpeg(absl::string_view bytes, const ImageLimit
   const WorkTime work_time(limits.time_max);
   JpegReader reader(work_time);
   if (!reader.ReadHeader(bytes)) return Damaged(reader);
-  const int shrink = reader.Shrink(shorter_side);
+  const int shrink = reader.Shrink(shorter_side, limits.decoded_bytes_max);
   const HeaderClaim claim = {.format = "JPEG",
                              .width = reader.info().image_width,
                              .height = reader.info().image_height,

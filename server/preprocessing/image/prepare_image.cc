@@ -16,14 +16,13 @@
 #include "server/inference/pixels.h"
 #include "server/inference/tensor.h"
 #include "server/preprocessing/image/image.h"
+#include "server/preprocessing/image/resample.h"
 
 namespace torchd {
 namespace {
 
 constexpr int kSideMax = 16384;
-constexpr int kFractionBits = 22;  // Of a weight: 8 bits of pixel and 2 of overshoot remain.
 constexpr int32_t kOne = int32_t{1} << kFractionBits;
-constexpr int32_t kHalf = kOne / 2;
 
 // One axis of the image: what it measures before and after the resize, and the stretch of the
 // result that the crop keeps.
@@ -72,19 +71,6 @@ Axis MakeAxis(const Extent& extent, int64_t resized, int crop) {
 int64_t LongerSide(int64_t side, int64_t longer, int64_t shorter) {
   return static_cast<int64_t>(static_cast<double>(side * longer) / static_cast<double>(shorter));
 }
-
-// How one pixel of the result is made: the sum of `count` source pixels from `first` on, weighted.
-struct Tap {
-  int first = 0;
-  int count = 0;
-  size_t weights = 0;  // Index of the first weight.
-};
-
-struct Taps {
-  std::vector<Tap> pixels;
-  std::vector<int32_t> weights;
-  int reach = 1;  // Of a tap before zeros were left away at its ends; such taps never step back.
-};
 
 double BilinearWeight(double x) {
   x = std::abs(x);
@@ -189,37 +175,6 @@ Taps MakeTaps(const Axis& axis, const ImageConfig& config) {
   return config.antialias ? AntialiasTaps(axis, bicubic) : PlainTaps(axis, bicubic);
 }
 
-// A sum of weighted pixels as the level of a pixel.
-template <typename Level>
-Level Rounded(int32_t sum) {
-  return static_cast<Level>(sum >> kFractionBits);
-}
-template <>
-uint8_t Rounded<uint8_t>(int32_t sum) {
-  return static_cast<uint8_t>(std::clamp(sum >> kFractionBits, 0, 255));
-}
-
-// One source row to the pixels that the crop keeps of it.
-template <typename Level>
-void ResampleRow(const uint8_t* from, const Taps& taps, Level* to) {
-  for (const Tap& tap : taps.pixels) {
-    const uint8_t* pixel = from + 3 * static_cast<size_t>(tap.first);
-    const int32_t* weights = taps.weights.data() + tap.weights;
-    int32_t red = kHalf;
-    int32_t green = kHalf;
-    int32_t blue = kHalf;
-    for (int i = 0; i < tap.count; ++i, pixel += 3) {
-      red += pixel[0] * weights[i];
-      green += pixel[1] * weights[i];
-      blue += pixel[2] * weights[i];
-    }
-    to[0] = Rounded<Level>(red);
-    to[1] = Rounded<Level>(green);
-    to[2] = Rounded<Level>(blue);
-    to += 3;
-  }
-}
-
 // The crop, row by row. Keeps as many horizontally resampled rows as one output row needs.
 // `Level` holds a pixel between the two passes: Pillow clips it to eight bits, torch does not.
 template <typename Level>
@@ -232,7 +187,6 @@ class CropRows {
         down_(std::move(down)),
         samples_(3 * across_.pixels.size()),
         kept_(samples_ * static_cast<size_t>(down_.reach)),
-        sums_(samples_),
         row_(samples_) {}
 
   // Call with 0, 1, 2, ... The result is good until the next call.
@@ -244,10 +198,10 @@ class CropRows {
   const Image& image_;
   const Taps across_;
   const Taps down_;
-  const size_t samples_;     // Of a row.
-  std::vector<Level> kept_;  // Source row y at place y modulo the number of places.
-  int next_ = 0;             // First source row that has not been resampled.
-  std::vector<int32_t> sums_;
+  const size_t samples_;            // Of a row.
+  std::vector<Level> kept_;         // Source row y at place y modulo the number of places.
+  int next_ = 0;                    // First source row that has not been resampled.
+  std::vector<const Level*> rows_;  // Of the tap at hand.
   std::vector<uint8_t> row_;
 };
 
@@ -258,16 +212,12 @@ const uint8_t* CropRows<Level>::Row(size_t index) {
   // A tap that lost zeros in front is followed by one that starts before it, hence `reach`.
   for (next_ = std::max(next_, end - down_.reach); next_ < end; ++next_) {
     const size_t offset = 3 * static_cast<size_t>(image_.width) * static_cast<size_t>(next_);
-    ResampleRow(image_.rgb.data() + offset, across_, Kept(next_));
+    const uint8_t* begin = image_.rgb.data();
+    ResampleRow(begin + offset, begin + image_.rgb.size(), across_, Kept(next_));
   }
-  const int32_t* weights = down_.weights.data() + tap.weights;
-  std::fill(sums_.begin(), sums_.end(), kHalf);
-  for (int i = 0; i < tap.count; ++i) {
-    const Level* kept = Kept(tap.first + i);
-    const int32_t weight = weights[i];
-    for (size_t x = 0; x < samples_; ++x) sums_[x] += kept[x] * weight;
-  }
-  for (size_t x = 0; x < samples_; ++x) row_[x] = Rounded<uint8_t>(sums_[x]);
+  rows_.clear();
+  for (int i = 0; i < tap.count; ++i) rows_.push_back(Kept(tap.first + i));
+  ResampleColumns(rows_, down_.weights.data() + tap.weights, samples_, row_.data());
   return row_.data();
 }
 

@@ -23,10 +23,10 @@ using Json = nlohmann::json;
 
 // What stands at a path of keys; null where there is nothing.
 const Json& At(const Json& json, std::initializer_list<const char*> path) {
-  static const Json* const kNothing = new Json();
+  static const Json* const nothing = new Json();
   const Json* at = &json;
   for (const char* key : path) {
-    if (!at->is_object() || !at->contains(key)) return *kNothing;
+    if (!at->is_object() || !at->contains(key)) return *nothing;
     at = &(*at)[key];
   }
   return *at;

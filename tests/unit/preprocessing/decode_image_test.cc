@@ -113,11 +113,11 @@ TEST(DecodeImageTest, MuchTooLargeJpegIsDecodedSmaller) {
   const std::string bytes = DataFile("coffee.jpg");  // 600x400
   const auto full = DecodeImage(bytes, {});
   ASSERT_TRUE(full.ok()) << full.status();
-  EXPECT_EQ(DecodeImage(bytes, {}, 34)->shrink, 1);  // 400 is less than 12 times that.
-  for (const int side : {33, 16, 8}) {
+  EXPECT_EQ(DecodeImage(bytes, {}, 17)->shrink, 1);  // 400 is less than 24 times that.
+  for (const int side : {16, 8, 4}) {
     const auto small = DecodeImage(bytes, {}, side);
     ASSERT_TRUE(small.ok()) << small.status();
-    EXPECT_EQ(small->shrink, side == 33 ? 2 : side == 16 ? 4 : 8);
+    EXPECT_EQ(small->shrink, side == 16 ? 2 : side == 8 ? 4 : 8);
     EXPECT_EQ(small->width, 600 / small->shrink);
     EXPECT_EQ(small->full_width, 600);
     ImageConfig config;
@@ -131,6 +131,16 @@ TEST(DecodeImageTest, MuchTooLargeJpegIsDecodedSmaller) {
     const auto* b = reinterpret_cast<const float*>(got->bytes.data());
     for (size_t i = 0; i < got->bytes.size() / sizeof(float); ++i) ASSERT_NEAR(a[i], b[i], 2.01);
   }
+}
+
+TEST(DecodeImageTest, JpegThatWouldNotFitIsDecodedSmallerSooner) {
+  const std::string bytes = DataFile("coffee.jpg");  // 720000 bytes in full.
+  const ImageLimits limits = {.decoded_bytes_max = 400'000};
+  const auto small = DecodeImage(bytes, limits, 50);
+  ASSERT_TRUE(small.ok()) << small.status();
+  EXPECT_EQ(small->shrink, 2);
+  EXPECT_EQ(DecodeImage(bytes, {}, 50)->shrink, 1);
+  ExpectRefused(DecodeImage(bytes, limits, 51).status(), "at most 400000 bytes are given");
 }
 
 TEST(DecodeImageErrorsTest, RefusesMorePixelsThanAllowed) {
