@@ -39,6 +39,13 @@ def _interlaced_png() -> bytes:
             + _chunk(b"IEND", b""))
 
 
+def _textured() -> Image.Image:
+    picture = Image.radial_gradient("L").resize((240, 180))
+    for i in range(0, 240, 9):
+        picture.paste(255 - i, (i, i % 70, i + 4, 180 - i % 50))
+    return picture
+
+
 def pictures() -> None:
     photo = Image.linear_gradient("L").resize((19, 13)).convert("RGB")
     photo.putpixel((3, 5), (250, 10, 60))
@@ -52,7 +59,7 @@ def pictures() -> None:
         "grey.jpg": (photo.convert("L"), "JPEG", {}),
         "cmyk.jpg": (photo.convert("CMYK"), "JPEG", {}),
         "turned.jpg": (photo, "JPEG", dict(exif=exif)),
-        "wide.jpg": (photo.resize((96, 64)), "JPEG", {}),
+        "large-grey.jpg": (_textured(), "JPEG", dict(quality=50)), "wide.jpg": (photo.resize((96, 64)), "JPEG", {}),
         "tall.png": (photo.resize((3, 90)), "PNG", {}), "rgb.png": (photo, "PNG", {}), "rgba.png": (alpha, "PNG", {}),
         "palette.png": (photo.convert("P"), "PNG", dict(transparency=0)),
         "grey16.png": (photo.convert("L").convert("I;16"), "PNG", {}),

@@ -40,6 +40,7 @@ class WorkTime {
 inline constexpr int kRowsBetweenLooks = 32;  // At a WorkTime.
 
 // Requires: `bytes` start with the magic of the format.
+// DecodeJpeg() gives them upright.
 absl::StatusOr<StoredImage> DecodeJpeg(absl::string_view bytes, const ImageLimits& limits,
                                        int shorter_side);
 absl::StatusOr<StoredImage> DecodePng(absl::string_view bytes, const ImageLimits& limits);
