@@ -17,6 +17,10 @@ _JPEGS = [dict(quality=quality, subsampling=subsampling, progressive=progressive
           for quality, subsampling, progressive in itertools.product((60, 85, 95), (0, 1, 2), (False, True))]
 
 
+# More than 64 MB while they are decoded; without a smooth filter they cannot be decoded smaller.
+TOO_LARGE_IN_FULL = {"photo-6200", "progressive-6200", "progressive-4032", "progressive-3073"}
+
+
 def _encoded(picture, kind, **options) -> bytes:
     out = io.BytesIO()
     picture.save(out, kind, **options)
