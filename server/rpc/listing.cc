@@ -1,8 +1,12 @@
 #include "server/rpc/listing.h"
 
+#include <array>
 #include <string>
 
 #include "server/base/clock.h"
+#include "server/classify/classify.h"
+#include "server/config/model_config.h"
+#include "server/preprocessing/image/formats.h"
 
 namespace torchd {
 namespace {
@@ -82,6 +86,45 @@ void ToWire(const Model& model, const PlanChoice& choice, v1::PlanReport& wire) 
   }
 }
 
+const char* Name(ResizeFilter filter) {
+  switch (filter) {
+    case ResizeFilter::kNearest:
+      return "nearest";
+    case ResizeFilter::kBilinear:
+      return "bilinear";
+    case ResizeFilter::kBicubic:
+      return "bicubic";
+  }
+  return "unknown";
+}
+
+// As model.yaml calls it; empty for numbers of the owner's own.
+const char* PresetName(const ImageConfig& config) {
+  constexpr std::array<float, 3> kHalves = {0.5F, 0.5F, 0.5F};
+  const ImageConfig imagenet;
+  if (config.mean == imagenet.mean && config.std == imagenet.std) return "imagenet";
+  if (config.mean == kHalves && config.std == kHalves) return "imagenet-0.5";
+  return "";
+}
+
+void ToWire(const ImageConfig& config, v1::ImageInput& wire) {
+  for (const char* const format : kImageFormats) wire.add_formats(format);
+  wire.set_preset(PresetName(config));
+  wire.set_resize(config.resize);
+  wire.set_crop(config.crop);
+  wire.set_filter(Name(config.filter));
+  wire.set_antialias(config.antialias);
+  wire.mutable_mean()->Add(config.mean.begin(), config.mean.end());
+  wire.mutable_std()->Add(config.std.begin(), config.std.end());
+}
+
+void ToWire(const TextConfig& config, v1::TextInput& wire) {
+  wire.set_tokens_max(config.tokens_max);
+  wire.mutable_lengths()->Add(config.lengths.begin(), config.lengths.end());
+  wire.set_lowercase(config.lowercase);
+  wire.set_bytes_max(kTextBytesMax);
+}
+
 }  // namespace
 
 void ToWire(const VersionStatus& status, int rows_waiting, v1::ModelVersion& wire) {
@@ -97,6 +140,8 @@ void ToWire(const VersionStatus& status, int rows_waiting, v1::ModelVersion& wir
   for (const TensorSpec& input : signature.inputs) ToWire(input, *wire.add_inputs());
   for (const TensorSpec& output : signature.outputs) ToWire(output, *wire.add_outputs());
   for (const std::string& kind : Takes(servable)) wire.add_takes(kind);
+  if (servable.config.image) ToWire(*servable.config.image, *wire.mutable_image());
+  if (servable.config.text) ToWire(*servable.config.text, *wire.mutable_text());
   wire.set_labels(static_cast<int>(servable.labels.size()));
   wire.set_memory_bytes(servable.memory.bytes());
   wire.set_load_ms(Microseconds(status.load_time) / 1000);

@@ -16,6 +16,7 @@ using std::chrono::microseconds;
 using std::chrono::milliseconds;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
+using ::testing::IsSupersetOf;
 using ::testing::SizeIs;
 
 class ListingTest : public ::testing::Test {
@@ -95,6 +96,46 @@ TEST_F(ListingTest, WhatServesSaysWhatItTakesAndGives) {
   EXPECT_EQ(listed.outputs(0).name(), "scores");
   EXPECT_THAT(listed.takes(), ElementsAre("tensor"));
   EXPECT_EQ(listed.labels(), 3);
+}
+
+TEST_F(ListingTest, WhatAnImageGoesThroughIsVisible) {
+  ModelConfig config;
+  config.image =
+      ImageConfig{.resize = 280, .crop = 240, .filter = ResizeFilter::kBicubic, .antialias = false};
+  const v1::ModelVersion listed = Listed(Ready(config, {}));
+  ASSERT_TRUE(listed.has_image());
+  EXPECT_FALSE(listed.has_text());
+  const v1::ImageInput& image = listed.image();
+  EXPECT_THAT(image.formats(), IsSupersetOf({"jpeg", "png"}));
+  EXPECT_EQ(image.preset(), "imagenet");
+  EXPECT_EQ(image.resize(), 280);
+  EXPECT_EQ(image.crop(), 240);
+  EXPECT_EQ(image.filter(), "bicubic");
+  EXPECT_FALSE(image.antialias());
+  EXPECT_THAT(image.mean(), ElementsAre(0.485F, 0.456F, 0.406F));
+  EXPECT_THAT(image.std(), ElementsAre(0.229F, 0.224F, 0.225F));
+}
+
+TEST_F(ListingTest, APresetIsKnownByItsNumbers) {
+  ModelConfig config;
+  config.image.emplace();
+  config.image->mean.fill(0.5F);
+  config.image->std.fill(0.5F);
+  EXPECT_EQ(Listed(Ready(config, {})).image().preset(), "imagenet-0.5");
+  config.image->std[2] = 0.25F;
+  EXPECT_EQ(Listed(Ready(config, {})).image().preset(), "");
+}
+
+TEST_F(ListingTest, WhatATextGoesThroughIsVisible) {
+  ModelConfig config;
+  config.text = TextConfig{.lowercase = false, .tokens_max = 96, .lengths = {32, 96}};
+  const v1::ModelVersion listed = Listed(Ready(config, {}));
+  ASSERT_TRUE(listed.has_text());
+  EXPECT_FALSE(listed.has_image());
+  EXPECT_EQ(listed.text().tokens_max(), 96);
+  EXPECT_THAT(listed.text().lengths(), ElementsAre(32, 96));
+  EXPECT_FALSE(listed.text().lowercase());
+  EXPECT_EQ(listed.text().bytes_max(), 1024 * 1024);
 }
 
 TEST_F(ListingTest, EveryKnobOfTheLaneIsVisible) {
