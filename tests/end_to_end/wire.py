@@ -1,5 +1,5 @@
-"""The wire contract as Python modules, generated from proto/ when the tests start, and the few
-lines that every test needs to build a request."""
+"""The wire contract as Python modules, generated from proto/ when the tests start, beside a copy of
+the Python client; and the few lines that every test needs to build a request."""
 
 import atexit
 import pathlib
@@ -19,6 +19,8 @@ def _generate() -> None:
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     files = sorted(str(path) for path in (ROOT / "proto/torchd/v1").glob("*.proto"))
     includes = [f"-I{ROOT / 'proto'}", f"-I{pathlib.Path(grpc_tools.__file__).parent / '_proto'}"]
+    # Both are called torchd, so that one folder has to hold them.
+    shutil.copytree(ROOT / "client/python/src/torchd", pathlib.Path(folder, "torchd"))
     outputs = [f"--python_out={folder}", f"--grpc_python_out={folder}"]
     if protoc.main(["protoc", *includes, *outputs, *files]) != 0:
         raise RuntimeError(f"protoc refused {files}")
