@@ -1,182 +1,13 @@
 #include "client/arguments.h"
 
-#include <algorithm>
-#include <cmath>
-
 #include "absl/status/status.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/string_view.h"
-#include "client/bench_flags.h"
+#include "client/flags.h"
 
 namespace torchd {
 namespace {
 
-constexpr double kTimeoutSecondsMax = 86'400;
-constexpr int kTopKMax = 1000;
 constexpr auto kBenchTimeout = std::chrono::hours(24);  // Other limits end it.
-
-absl::Status Wrong(absl::string_view flag, absl::string_view value, absl::string_view expected) {
-  return absl::InvalidArgumentError(absl::StrCat(flag, " is '", value, "'; expected ", expected));
-}
-
-absl::Status SetAddress(const std::string& value, Arguments& arguments) {
-  const size_t colon = value.rfind(':');
-  int port = 0;
-  // A bare IPv6 address has colons of its own, so it needs brackets.
-  const bool host_ok = colon != std::string::npos && colon > 0 &&
-                       (value.find(':') == colon || (value[0] == '[' && value[colon - 1] == ']'));
-  if (!host_ok || !absl::SimpleAtoi(value.substr(colon + 1), &port) || port < 1 || port > 65'535) {
-    return Wrong("--address", value, "HOST:PORT with a port of 1 to 65535");
-  }
-  arguments.address = value;
-  return absl::OkStatus();
-}
-
-absl::Status SetTimeout(const std::string& value, Arguments& arguments) {
-  double seconds = 0;
-  // Written so that NaN fails too.
-  if (!absl::SimpleAtod(value, &seconds) || !(seconds >= 0.001 && seconds <= kTimeoutSecondsMax)) {
-    return Wrong("--timeout", value, "seconds, 0.001 to 86400");
-  }
-  arguments.timeout = std::chrono::milliseconds(std::llround(seconds * 1000));
-  return absl::OkStatus();
-}
-
-absl::Status SetModel(const std::string& value, Arguments& arguments) {
-  if (value.empty()) return Wrong("--model", value, "the name of a model");
-  arguments.model = value;
-  return absl::OkStatus();
-}
-
-absl::Status SetModelVersion(const std::string& value, Arguments& arguments) {
-  if (!absl::SimpleAtoi(value, &arguments.model_version) || arguments.model_version < 1) {
-    return Wrong("--version", value, "a whole number of 1 or above");
-  }
-  return absl::OkStatus();
-}
-
-absl::Status SetTopK(const std::string& value, Arguments& arguments) {
-  int top_k = 0;
-  if (!absl::SimpleAtoi(value, &top_k) || top_k < 1 || top_k > kTopKMax) {
-    return Wrong("--top-k", value, "a whole number of 1 to 1000");
-  }
-  arguments.top_k = top_k;
-  return absl::OkStatus();
-}
-
-absl::Status SetVersionLabel(const std::string& value, Arguments& arguments) {
-  if (value.empty()) return Wrong("--version-label", value, "a label such as stable");
-  arguments.version_label = value;
-  return absl::OkStatus();
-}
-
-absl::Status SetHelp(const std::string&, Arguments& arguments) {
-  arguments.help = true;
-  return absl::OkStatus();
-}
-
-absl::Status SetShowVersion(const std::string&, Arguments& arguments) {
-  arguments.show_version = true;
-  return absl::OkStatus();
-}
-
-absl::Status SetJson(const std::string&, Arguments& arguments) {
-  arguments.json = true;
-  return absl::OkStatus();
-}
-
-absl::Status SetVerbose(const std::string&, Arguments& arguments) {
-  arguments.verbose = true;
-  return absl::OkStatus();
-}
-
-absl::Status SetPriority(const std::string& value, Arguments& arguments) {
-  if (value == "high") {
-    arguments.priority = v1::PRIORITY_HIGH;
-  } else if (value == "normal") {
-    arguments.priority = v1::PRIORITY_NORMAL;
-  } else if (value == "low") {
-    arguments.priority = v1::PRIORITY_LOW;
-  } else {
-    return Wrong("--priority", value, "high, normal or low");
-  }
-  return absl::OkStatus();
-}
-
-absl::Status SetText(const std::string&, Arguments& arguments) {
-  arguments.text = true;
-  return absl::OkStatus();
-}
-
-absl::Status SetSoftmax(const std::string&, Arguments& arguments) {
-  arguments.softmax = true;
-  return absl::OkStatus();
-}
-
-absl::Status SetNoSoftmax(const std::string&, Arguments& arguments) {
-  arguments.softmax = false;
-  return absl::OkStatus();
-}
-
-// Where a flag may stand.
-constexpr unsigned kBeforeCommand = 1;
-constexpr unsigned kInClassify = 2;
-constexpr unsigned kInModels = 4;
-constexpr unsigned kInStatus = 8;
-constexpr unsigned kInChange = 16;  // load, unload, reload
-constexpr unsigned kInPlan = 32;
-constexpr unsigned kInBench = 64;
-constexpr unsigned kInCommands =
-    kInClassify | kInBench | kInModels | kInPlan | kInStatus | kInChange;
-constexpr unsigned kAnywhere = kBeforeCommand | kInCommands;
-
-struct Flag {
-  const char* name;
-  unsigned places;
-  bool takes_value;
-  absl::Status (*set)(const std::string& value, Arguments& arguments);
-};
-
-constexpr Flag kFlags[] = {
-    {"--address", kAnywhere, true, SetAddress},
-    {"--timeout", kAnywhere, true, SetTimeout},
-    {"--help", kAnywhere, false, SetHelp},
-    {"-h", kAnywhere, false, SetHelp},
-    {"--version", kBeforeCommand, false, SetShowVersion},
-    {"--version", kInClassify | kInBench, true, SetModelVersion},
-    {"--version-label", kInClassify | kInBench, true, SetVersionLabel},
-    {"--json", kInCommands, false, SetJson},
-    {"--verbose", kInModels, false, SetVerbose},
-    {"--model", kInClassify, true, SetModel},
-    {"--top-k", kInClassify, true, SetTopK},
-    {"--softmax", kInClassify, false, SetSoftmax},
-    {"--no-softmax", kInClassify, false, SetNoSoftmax},
-    {"--priority", kInClassify, true, SetPriority},
-    {"--text", kInClassify, false, SetText},
-    {"--batch", kInBench, true, SetBatch},
-    {"--length", kInBench, true, SetLength},
-    {"--shape", kInBench, true, SetShape},
-    {"--warmup", kInBench, true, SetWarmUp},
-    {"--repeats", kInBench, true, SetRepeats},
-    {"--duration", kInBench, true, SetDuration},
-    {"--concurrency", kInBench, true, SetConcurrency},
-    {"--plan", kInBench, true, SetPlan},
-    {"--csv", kInBench, false, SetCsv},
-};
-
-struct CommandName {
-  const char* name;
-  Command command;
-  unsigned place;
-};
-
-constexpr CommandName kCommands[] = {
-    {"classify", Command::kClassify, kInClassify}, {"bench", Command::kBench, kInBench},
-    {"models", Command::kModels, kInModels},       {"plan", Command::kPlan, kInPlan},
-    {"status", Command::kStatus, kInStatus},       {"load", Command::kLoad, kInChange},
-    {"unload", Command::kUnload, kInChange},       {"reload", Command::kReload, kInChange},
-};
 
 // Reads words from left to right into `arguments_`.
 class Parser {
@@ -216,15 +47,13 @@ class Parser {
   absl::Status TakeFlag(const std::string& word) {
     const size_t equals = word.find('=');
     const std::string name = word.substr(0, equals);
-    const auto* flag = std::find_if(std::begin(kFlags), std::end(kFlags), [&](const Flag& known) {
-      return name == known.name && (known.places & place_) != 0;
-    });
-    if (flag == std::end(kFlags)) return UnknownFlag(name);
+    const Flag* const flag = FindFlag(name, place_);
+    if (flag == nullptr) return UnknownFlag(name);
     std::string value;
     if (equals != std::string::npos) {
-      if (!flag->takes_value) return Wrong(name, word.substr(equals + 1), "no value");
+      if (flag->value == Value::kNone) return Wrong(name, word.substr(equals + 1), "no value");
       value = word.substr(equals + 1);
-    } else if (flag->takes_value) {
+    } else if (flag->value != Value::kNone) {
       if (next_ == words_.size()) {
         return absl::InvalidArgumentError(absl::StrCat(name, " needs a value"));
       }
@@ -240,25 +69,23 @@ class Parser {
       return absl::InvalidArgumentError(absl::StrCat("unknown flag ", name, " of ", command_name_,
                                                      "; see torchctl ", command_name_, " --help"));
     }
-    const bool of_a_command = std::any_of(std::begin(kFlags), std::end(kFlags),
-                                          [&](const Flag& flag) { return name == flag.name; });
-    if (of_a_command) {
+    if (FindFlag(name, kInCommands) != nullptr) {
       return absl::InvalidArgumentError(absl::StrCat(name, " belongs after the command"));
     }
     return absl::InvalidArgumentError(absl::StrCat("unknown flag ", name, "; see torchctl --help"));
   }
 
   absl::Status TakeCommand(const std::string& word) {
-    for (const CommandName& known : kCommands) {
-      if (word != known.name) continue;
-      arguments_.command = known.command;
-      command_name_ = known.name;
-      place_ = known.place;
-      return absl::OkStatus();
+    const CommandName* const known = FindCommand(word);
+    if (known == nullptr) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("unknown command '", word, "'; expected ", CommandNames()));
     }
-    return absl::InvalidArgumentError(
-        absl::StrCat("unknown command '", word,
-                     "'; expected classify, bench, models, plan, status, load, unload or reload"));
+    arguments_.command = known->command;
+    command_name_ = known->name;
+    place_ = known->place;
+    takes_ = known->takes;
+    return absl::OkStatus();
   }
 
   absl::Status TakeInput(const std::string& word) {
@@ -270,27 +97,43 @@ class Parser {
       arguments_.inputs.push_back(word);
       return absl::OkStatus();
     }
-    const bool takes_name = (place_ & (kInBench | kInModels | kInPlan | kInChange)) != 0;
-    if (takes_name && arguments_.model.empty() && !word.empty()) {
+    if (takes_ == Takes::kModel && arguments_.model.empty() && !word.empty()) {
       arguments_.model = word;
       return absl::OkStatus();
     }
+    if (takes_ == Takes::kShell && arguments_.shell.empty()) return TakeShell(word);
     return absl::InvalidArgumentError(
         absl::StrCat("unexpected argument '", word, "' of ", command_name_));
+  }
+
+  absl::Status TakeShell(const std::string& word) {
+    if (word != "bash" && word != "zsh" && word != "fish") {
+      return Wrong("the shell of completion", word, "bash, zsh or fish");
+    }
+    arguments_.shell = word;
+    return absl::OkStatus();
   }
 
   absl::Status CheckComplete() const {
     if (arguments_.command == Command::kNone) {
       return absl::InvalidArgumentError(
-          "no command; expected classify, bench, models, plan, status, load, unload or reload (see "
-          "torchctl --help)");
+          absl::StrCat("no command; expected ", CommandNames(), " (see torchctl --help)"));
+    }
+    if (takes_ == Takes::kShell && arguments_.shell.empty()) {
+      return absl::InvalidArgumentError("completion needs a shell: bash, zsh or fish");
     }
     if (arguments_.command == Command::kClassify && arguments_.inputs.empty()) {
       return absl::InvalidArgumentError(absl::StrCat("classify needs at least one ",
                                                      arguments_.text ? "text" : "file",
                                                      "; see torchctl classify --help"));
     }
-    if (place_ == kInBench) return CheckBench(arguments_);
+    if (arguments_.json && arguments_.csv) {
+      return absl::InvalidArgumentError("got both --json and --csv; expected one of them");
+    }
+    if (arguments_.names && (arguments_.json || arguments_.verbose)) {
+      return absl::InvalidArgumentError(
+          "--names prints names alone; expected no --json, --verbose");
+    }
     if (place_ == kInChange && arguments_.model.empty()) {
       return absl::InvalidArgumentError(absl::StrCat(command_name_, " needs the name of a model"));
     }
@@ -302,6 +145,7 @@ class Parser {
   Arguments arguments_;
   const char* command_name_ = "";
   unsigned place_ = kBeforeCommand;
+  Takes takes_ = Takes::kNothing;
   bool only_inputs_ = false;  // After "--".
   bool address_given_ = false;
   bool timeout_given_ = false;

@@ -14,24 +14,42 @@
 
 namespace torchd {
 
-enum class Command { kNone, kClassify, kBench, kModels, kPlan, kStatus, kLoad, kUnload, kReload };
+enum class Command {
+  kNone,
+  kClassify,
+  kBench,
+  kModels,
+  kExplainInput,
+  kPlan,
+  kStatus,
+  kLoad,
+  kUnload,
+  kReload,
+  kCompletion
+};
+
+inline constexpr int kJobsMax = 64;
 
 struct Arguments {
   Command command = Command::kNone;
   bool help = false;          // Of `command`, or of torchctl. Then nothing else need be right.
   bool show_version = false;  // torchctl's own; `--version` after `classify` is a model's.
   bool json = false;
+  bool csv = false;   // Of classify and bench.
+  bool retry = true;  // Refusals that may pass are tried again.
   std::string address = "127.0.0.1:8001";
   // 1 ms to a day, which is what bench has unless it is said.
   std::chrono::milliseconds timeout = std::chrono::seconds(60);
 
-  // Of classify, bench, models and plan, where empty means the server's only model, or all models;
-  // and of load, unload and reload.
+  // Of classify, bench, models, explain-input and plan, where empty means the server's only model,
+  // or all models; and of load, unload and reload.
   std::string model;
 
   bool verbose = false;  // Of models.
+  bool names = false;    // Of models: their names alone.
+  std::string shell;     // Of completion: "bash", "zsh" or "fish".
 
-  // Of classify and bench.
+  // Of classify and bench; the version of explain-input, too.
   int64_t model_version = 0;  // 0: the highest that is ready.
   std::string version_label;  // Empty: by the version.
 
@@ -40,10 +58,11 @@ struct Arguments {
   std::optional<bool> softmax;
   v1::Priority priority = v1::PRIORITY_UNSPECIFIED;  // Unspecified: normal.
   bool text = false;                                 // `inputs` are texts, not files.
-  std::vector<std::string> inputs;  // At least one; "-", at most once, is the standard input.
+  int jobs = 4;                                      // Calls in flight, 1..kJobsMax.
+  // At least one; "-", at most once, is the standard input. Files, folders and patterns.
+  std::vector<std::string> inputs;
 
   // Of bench.
-  bool csv = false;
   v1::BenchmarkRequest benchmark;  // Without the model and its version.
 };
 

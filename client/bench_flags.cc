@@ -104,11 +104,4 @@ absl::Status SetCsv(const std::string&, Arguments& arguments) {
   return absl::OkStatus();
 }
 
-absl::Status CheckBench(const Arguments& arguments) {
-  if (arguments.json && arguments.csv) {
-    return absl::InvalidArgumentError("got both --json and --csv; expected one of them");
-  }
-  return absl::OkStatus();
-}
-
 }  // namespace torchd

@@ -20,7 +20,4 @@ absl::Status SetConcurrency(const std::string& value, Arguments& arguments);
 absl::Status SetPlan(const std::string& value, Arguments& arguments);
 absl::Status SetCsv(const std::string& value, Arguments& arguments);
 
-// What only the flags together show.
-absl::Status CheckBench(const Arguments& arguments);
-
 }  // namespace torchd

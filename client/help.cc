@@ -8,34 +8,51 @@ constexpr char kHelp[] = R"(torchctl asks a torchd server.
   torchctl [--address HOST:PORT] [--timeout SECONDS] COMMAND
 
 Commands:
-  classify FILE...   label images, or texts with --text
-  bench [NAME]       how fast a model runs where it serves
-  models [NAME]      which models there are, in which state
-  plan [NAME]        by which plan each model runs, and why
-  status             how the server is doing
-  load NAME          loads a model, or tries again what failed
-  unload NAME        takes a model out of service (model_control: explicit)
-  reload NAME        loads a model anew; the old copy serves until the new one does
+  classify FILE...      label images, or texts with --text
+  bench [NAME]          how fast a model runs where it serves
+  models [NAME]         which models there are, in which state
+  explain-input [NAME]  what a model takes, with a command to try
+  plan [NAME]           by which plan each model runs, and why
+  status                how the server is doing
+  load NAME             loads a model, or tries again what failed
+  unload NAME           takes a model out of service (model_control: explicit)
+  reload NAME           loads a model anew; the old copy serves until the new one does
+  completion SHELL      a script for bash, zsh or fish
 
 Everywhere:
   --address HOST:PORT  the server; default $TORCHCTL_ADDRESS, else 127.0.0.1:8001
   --timeout SECONDS    the longest a call may last, and its deadline; default 60
+  --no-retry           tries once. Otherwise what asks or classifies is tried up to four times
+                       within the timeout where the server is not ready or has too much to do
   --help               this, or with a command more about it
   --version            of torchctl (before the command)
 
-Examples:
-  torchctl classify cat.jpg
-  torchctl --address 10.0.0.7:8001 models
-  torchctl status --json
+First steps:
+  torchctl models                              what is there?
+  torchctl explain-input efficientnet-lite0    what does it want?
+  torchctl classify cat.jpg                    what is it?
+  torchctl --address 10.0.0.7:8001 status      how is the other one?
 
-Exit code: 0 all is well; 1 the server answered an error; 2 wrong usage, such as an unknown flag or
-a file that cannot be read; 3 the server cannot be reached.
+Exit code:
+  0  all is well
+  1  the server answered an error that another try would meet again
+  2  wrong usage, such as an unknown flag or a file that cannot be read
+  3  the server cannot be reached
+  4  not ready, overloaded or out of time: another try may succeed
 )";
 
 constexpr char kClassifyHelp[] = R"(torchctl classify [FLAGS] FILE...
 
-Asks a model what the images (JPEG, PNG, WebP) show, most probable class first. '-' reads one from the
-standard input. Up to 16 inputs and 32 MiB go in one call; more make more calls, in order.
+Asks a model what the images (JPEG, PNG, WebP) show, most probable class first. A FILE may be
+
+  cat.jpg      a file
+  photos       a folder: every .jpg, .jpeg, .png and .webp below it
+  'p/*.jpg'    a pattern with *, ? or [, where no file is called so; in quotes, or where the shell
+               finds too many
+  -            the standard input: one image, or with --text one text
+
+Up to 16 inputs and 32 MiB go in one call, and several calls at once; answers come in the order of
+the inputs. On a terminal a line says how far it is.
 
   --model NAME   which model; may be left out when the server has exactly one
   --version N    which version; default: the highest that is ready
@@ -45,20 +62,24 @@ standard input. Up to 16 inputs and 32 MiB go in one call; more make more calls,
   --no-softmax   the model's own scores instead
   --priority P   who goes first where requests wait: high, normal (default) or low
   --text         the arguments are texts, not files
+  --jobs N       calls in flight, 1 to 64; default 4
   --json         for scripts: an array with file, model, version, classes, non_finite and times_us,
                  or error
-  --address HOST:PORT, --timeout SECONDS   see torchctl --help
+  --csv          for scripts: a line of headings, then a line for each class, as it comes
+  --address HOST:PORT, --timeout SECONDS, --no-retry   see torchctl --help
 
 Examples:
   torchctl classify cat.jpg
   torchctl classify --model efficientnet-lite0 --top-k 3 *.jpg
+  torchctl classify --csv --top-k 1 --jobs 8 ~/photos > photos.csv
   curl -s https://example.org/dog.png | torchctl classify -
   torchctl classify --model sentiment --text "I liked it" "I did not"
   torchctl --timeout 0.2 classify --priority high cat.jpg
   torchctl classify --json cat.jpg | jq -r '.[0].classes[0].label'
 
-Exit code: 0 when every input was classified; 1 when at least one was not, each with a line on the
-standard error; 2 wrong usage; 3 the server cannot be reached.
+Exit code: 0 when every input was classified. Each that was not has a line on the standard error, and
+the code is 1, or 4 where another try may succeed for all of them; 2 wrong usage, or a file that
+cannot be read; 3 the server cannot be reached, or was lost on the way.
 )";
 
 constexpr char kBenchHelp[] = R"(torchctl bench [NAME] [FLAGS]
@@ -90,7 +111,7 @@ Examples:
   torchctl bench resnet18 --json | jq .times.p50_us
 )";
 
-constexpr char kModelsHelp[] = R"(torchctl models [NAME] [--verbose] [--json]
+constexpr char kModelsHelp[] = R"(torchctl models [NAME] [--verbose] [--json] [--names]
 
 Lists every version the server knows, or those of one model: its state, what it takes and, when it
 is UNAVAILABLE, why.
@@ -105,6 +126,7 @@ is UNAVAILABLE, why.
               that are no numbers, and what its runs were measured to take, by the sizes that the
               model leaves open and the number of rows
   --json      for scripts: an array with all fields, those of --verbose under scheduling
+  --names     for scripts: each model's name on a line
   --address HOST:PORT, --timeout SECONDS   see torchctl --help
 
 Examples:
@@ -112,6 +134,31 @@ Examples:
   torchctl models efficientnet-lite0 --verbose
   torchctl models --json | jq '.[] | {name, waiting: .scheduling.rows_waiting}'
 )";
+
+constexpr char kExplainHelp[] = R"(torchctl explain-input [NAME] [--version N] [--json]
+
+Says what a model takes and what becomes of it before the model runs: of an image its formats, sizes
+and normalisation; of a text its lengths; of tensors their names, types and shapes. With a command
+to try for each. The name may be left out when the server has exactly one model.
+
+  --version N   which version; default: the highest that is ready
+  --json        for scripts: an object with takes, inputs, outputs, labels, image and text
+  --address HOST:PORT, --timeout SECONDS, --no-retry   see torchctl --help
+
+Examples:
+  torchctl explain-input efficientnet-lite0
+  torchctl explain-input --json | jq .image.crop
+)";
+
+constexpr char kCompletionHelp[] = R"help(torchctl completion SHELL
+
+Prints a script that makes the shell complete commands, flags, files and, while a server answers,
+the names of models.
+
+  bash   in ~/.bashrc:                  eval "$(torchctl completion bash)"
+  zsh    in ~/.zshrc, after compinit:   eval "$(torchctl completion zsh)"
+  fish   in ~/.config/fish/config.fish: torchctl completion fish | source
+)help";
 
 constexpr char kPlanHelp[] = R"(torchctl plan [NAME] [--json]
 
@@ -183,6 +230,10 @@ std::string HelpText(Command command) {
       return kBenchHelp;
     case Command::kModels:
       return kModelsHelp;
+    case Command::kExplainInput:
+      return kExplainHelp;
+    case Command::kCompletion:
+      return kCompletionHelp;
     case Command::kPlan:
       return kPlanHelp;
     case Command::kStatus:

@@ -8,6 +8,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/string_view.h"
+#include "client/convert.h"
 #include "client/render.h"
 
 namespace torchd {
@@ -128,6 +129,28 @@ Json PlanJson(const v1::PlanReport& plan) {
       {"fallbacks", plan.fallbacks()}, {"searching", plan.searching()}, {"candidates", candidates}};
 }
 
+Json ImageJson(const v1::ImageInput& image) {
+  Json mean = Json::array();
+  Json deviation = Json::array();
+  for (const float one : image.mean()) mean.push_back(Shortest(one));
+  for (const float one : image.std()) deviation.push_back(Shortest(one));
+  return {{"formats", TextsJson(image.formats())},
+          {"preset", image.preset()},
+          {"resize", image.resize()},
+          {"crop", image.crop()},
+          {"filter", image.filter()},
+          {"antialias", image.antialias()},
+          {"mean", mean},
+          {"std", deviation}};
+}
+
+Json TextJson(const v1::TextInput& text) {
+  return {{"tokens_max", text.tokens_max()},
+          {"lengths", NumbersJson(text.lengths())},
+          {"lowercase", text.lowercase()},
+          {"bytes_max", text.bytes_max()}};
+}
+
 Json ModelJson(const v1::ModelVersion& model) {
   return {
       {"name", model.name()},
@@ -143,7 +166,9 @@ Json ModelJson(const v1::ModelVersion& model) {
       {"notes", TextsJson(model.notes())},
       {"memory_bytes", model.memory_bytes()},
       {"plan", model.has_plan() ? PlanJson(model.plan()) : Json(nullptr)},
-      {"scheduling", model.has_scheduling() ? SchedulingJson(model.scheduling()) : Json(nullptr)}};
+      {"scheduling", model.has_scheduling() ? SchedulingJson(model.scheduling()) : Json(nullptr)},
+      {"image", model.has_image() ? ImageJson(model.image()) : Json(nullptr)},
+      {"text", model.has_text() ? TextJson(model.text()) : Json(nullptr)}};
 }
 
 }  // namespace
@@ -159,6 +184,15 @@ std::string ClassifyJson(const std::vector<InputResult>& results) {
 std::string ModelsJson(const v1::ListModelsResponse& response) {
   Json json = Json::array();
   for (const v1::ModelVersion& model : response.models()) json.push_back(ModelJson(model));
+  return Dump(json);
+}
+
+std::string ExplainJson(const v1::ModelVersion& model) {
+  Json json = ModelJson(model);
+  for (const char* const key :
+       {"state", "reason", "load_ms", "notes", "memory_bytes", "plan", "scheduling"}) {
+    json.erase(key);
+  }
   return Dump(json);
 }
 

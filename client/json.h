@@ -18,9 +18,12 @@ std::string ClassifyJson(const std::vector<InputResult>& results);
 // A `string` of the wire holds nothing else.
 bool IsUtf8(const std::string& text);
 
-// An array, one object per version, with every field of ModelVersion; `scheduling` is null where
-// there is none.
+// An array, one object per version, with every field of ModelVersion; `scheduling`, `plan`,
+// `image` and `text` are null where there is none.
 std::string ModelsJson(const v1::ListModelsResponse& response);
+
+// An object: what of ModelsJson() says what a version takes and answers.
+std::string ExplainJson(const v1::ModelVersion& model);
 
 // An object with every field of GetServerStatusResponse.
 std::string StatusJson(const v1::GetServerStatusResponse& response);

@@ -11,6 +11,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
+#include "client/convert.h"
 #include "client/table.h"
 
 namespace torchd {
@@ -194,6 +195,12 @@ std::string ModelsTable(const v1::ListModelsResponse& response, bool verbose) {
   return absl::StrCat(table, notes.empty() ? "" : "\nNotes:\n", notes);
 }
 
+std::string ModelNames(const v1::ListModelsResponse& response) {
+  std::set<std::string> names;
+  for (const v1::ModelVersion& model : response.models()) names.insert(OneLine(model.name()));
+  return absl::StrCat(absl::StrJoin(names, "\n"), names.empty() ? "" : "\n");
+}
+
 std::string StatusTable(const v1::GetServerStatusResponse& response) {
   std::vector<std::vector<std::string>> rows = {
       {"torchd", OneLine(response.version())},
@@ -216,11 +223,6 @@ std::string StatusTable(const v1::GetServerStatusResponse& response) {
 std::string ErrorLine(const absl::Status& status, const std::string& about) {
   return absl::StrCat("torchctl: ", absl::StatusCodeToString(status.code()), ": ", OneLine(about),
                       about.empty() ? "" : ": ", OneLine(status.message()), "\n");
-}
-
-std::string StateName(v1::VersionState state) {
-  const std::string name = v1::VersionState_Name(state);
-  return name.empty() ? "UNKNOWN" : std::string(absl::StripPrefix(name, "VERSION_STATE_"));
 }
 
 std::string NonFiniteName(v1::NonFinitePolicy policy) {

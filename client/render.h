@@ -21,14 +21,14 @@ std::string PlansTable(const v1::ListModelsResponse& response);
 // rows wait and run.
 std::string ModelsTable(const v1::ListModelsResponse& response, bool verbose = false);
 
+// For `torchctl models --names`: each model's name on a line.
+std::string ModelNames(const v1::ListModelsResponse& response);
+
 std::string StatusTable(const v1::GetServerStatusResponse& response);
 
 // "torchctl: NOT_FOUND: no model 'x'", one line with its newline; `about`, unless it is empty,
 // comes before the message.
 std::string ErrorLine(const absl::Status& status, const std::string& about = "");
-
-// "READY"; UNKNOWN for a state this program does not know.
-std::string StateName(v1::VersionState state);
 
 // As model.yaml spells it: "error", "flag"; "unknown" for one this program does not know.
 std::string NonFiniteName(v1::NonFinitePolicy policy);

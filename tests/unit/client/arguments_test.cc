@@ -60,6 +60,31 @@ TEST(ArgumentsTest, PriorityIsHighNormalOrLow) {
   EXPECT_EQ(Parsed({"classify", "--priority=low", "f"}).priority, v1::PRIORITY_LOW);
 }
 
+TEST(ArgumentsTest, ClassifySaysHowManyCallsAtOnceAndWhetherAgain) {
+  EXPECT_EQ(Parsed({"classify", "f"}).jobs, 4);
+  EXPECT_EQ(Parsed({"classify", "f", "--jobs", "64"}).jobs, 64);
+  EXPECT_TRUE(Parsed({"classify", "f"}).retry);
+  EXPECT_FALSE(Parsed({"--no-retry", "classify", "f"}).retry);
+  EXPECT_TRUE(Parsed({"classify", "f", "--csv"}).csv);
+}
+
+TEST(ArgumentsTest, ExplainInputTakesOneNameAndAVersion) {
+  const Arguments arguments = Parsed({"explain-input", "lite0", "--version", "3", "--json"});
+  EXPECT_EQ(arguments.command, Command::kExplainInput);
+  EXPECT_EQ(arguments.model, "lite0");
+  EXPECT_EQ(arguments.model_version, 3);
+  EXPECT_TRUE(arguments.json);
+  EXPECT_EQ(Parsed({"explain-input"}).model, "");
+}
+
+TEST(ArgumentsTest, CompletionTakesAShell) {
+  for (const char* shell : {"bash", "zsh", "fish"}) {
+    const Arguments arguments = Parsed({"completion", shell});
+    EXPECT_EQ(arguments.command, Command::kCompletion);
+    EXPECT_EQ(arguments.shell, shell);
+  }
+}
+
 TEST(ArgumentsTest, TwoDashesEndTheFlags) {
   const Arguments arguments = Parsed({"classify", "--text", "--", "--json", "-5 degrees"});
   EXPECT_TRUE(arguments.text);
@@ -124,7 +149,8 @@ TEST(ArgumentsTest, HelpNeedsNothingElseAndKnowsItsCommand) {
 
 TEST(ArgumentsTest, EveryHelpTextNamesItsFlagsAndFitsTheScreen) {
   EXPECT_THAT(HelpText(Command::kNone), HasSubstr("--address HOST:PORT"));
-  EXPECT_THAT(HelpText(Command::kModels), HasSubstr("torchctl models [NAME] [--verbose] [--json]"));
+  EXPECT_THAT(HelpText(Command::kModels),
+              HasSubstr("torchctl models [NAME] [--verbose] [--json] [--names]"));
   EXPECT_THAT(HelpText(Command::kStatus), HasSubstr("torchctl status [--json]"));
   for (const char* word : {"load NAME", "unload NAME", "reload NAME"}) {
     EXPECT_THAT(HelpText(Command::kNone), HasSubstr(word));
@@ -132,9 +158,9 @@ TEST(ArgumentsTest, EveryHelpTextNamesItsFlagsAndFitsTheScreen) {
   for (const Command command : {Command::kLoad, Command::kUnload, Command::kReload}) {
     EXPECT_THAT(HelpText(command), HasSubstr("torchctl load NAME, torchctl unload NAME"));
   }
-  for (const char* flag :
-       {"--model", "--version", "--version-label", "--top-k", "--softmax", "--no-softmax",
-        "--priority", "--text", "--json", "--address", "--timeout"}) {
+  for (const char* flag : {"--model", "--version", "--version-label", "--top-k", "--softmax",
+                           "--no-softmax", "--priority", "--text", "--json", "--csv", "--jobs",
+                           "--no-retry", "--address", "--timeout"}) {
     EXPECT_THAT(HelpText(Command::kClassify), HasSubstr(flag));
   }
   EXPECT_THAT(VersionText(), testing::MatchesRegex("torchctl [0-9]+\\.[0-9]+\\.[0-9]+\n"));
@@ -158,7 +184,8 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Values(
         WrongCase{
             {},
-            "no command; expected classify, bench, models, plan, status, load, unload or reload"},
+            "no command; expected classify, bench, models, explain-input, plan, status, load, "
+            "unload, reload or completion"},
         WrongCase{{"clasify"}, "unknown command 'clasify'"},
         WrongCase{{"load"}, "load needs the name of a model"},
         WrongCase{{"unload", ""}, "unexpected argument '' of unload"},
@@ -182,6 +209,16 @@ INSTANTIATE_TEST_SUITE_P(
         WrongCase{{"classify", "f", "--top-k", "1001"}, "--top-k is '1001'"},
         WrongCase{{"classify", "f", "--top-k", "two"}, "--top-k is 'two'"},
         WrongCase{{"classify", "f", "--version", "0"}, "--version is '0'"},
+        WrongCase{{"classify", "f", "--jobs", "0"},
+                  "--jobs is '0'; expected a whole number of 1 to 64"},
+        WrongCase{{"classify", "f", "--jobs=65"}, "--jobs is '65'"},
+        WrongCase{{"classify", "f", "--json", "--csv"}, "got both --json and --csv"},
+        WrongCase{{"models", "--names", "--json"}, "--names prints names alone"},
+        WrongCase{{"explain-input", "a", "b"}, "unexpected argument 'b' of explain-input"},
+        WrongCase{{"completion"}, "completion needs a shell: bash, zsh or fish"},
+        WrongCase{{"completion", "csh"}, "the shell of completion is 'csh'"},
+        WrongCase{{"completion", "bash", "zsh"}, "unexpected argument 'zsh' of completion"},
+        WrongCase{{"completion", "--json", "bash"}, "unknown flag --json of completion"},
         WrongCase{{"classify", "f", "--priority", "HIGH"},
                   "--priority is 'HIGH'; expected high, normal or low"},
         WrongCase{{"models", "--priority", "low"}, "unknown flag --priority of models"},

@@ -107,7 +107,34 @@ TEST(ModelsJsonTest, HoldsEveryField) {
     "outputs": [{"name": "scores", "data_type": "", "shape": []}],
     "takes": ["tensor", "image"], "labels": 1000, "load_ms": 120,
     "version_labels": ["stable"], "notes": ["config.pbtxt is not read"],
-    "memory_bytes": 5000000000, "plan": null, "scheduling": null}])"));
+    "memory_bytes": 5000000000, "plan": null, "scheduling": null, "image": null, "text": null}])"));
+}
+
+TEST(ExplainJsonTest, HoldsWhatAModelTakesAndAnswers) {
+  v1::ModelVersion model;
+  model.set_name("both");
+  model.set_version(2);
+  model.add_takes("image");
+  v1::ImageInput& image = *model.mutable_image();
+  image.add_formats("jpeg");
+  image.set_preset("imagenet");
+  image.set_resize(256);
+  image.set_crop(224);
+  image.set_filter("bicubic");
+  image.set_antialias(true);
+  image.add_mean(0.485F);
+  image.add_std(0.229F);
+  v1::TextInput& text = *model.mutable_text();
+  text.set_tokens_max(512);
+  text.add_lengths(16);
+  text.set_lowercase(true);
+  text.set_bytes_max(1048576);
+  EXPECT_EQ(json::parse(ExplainJson(model)), json::parse(R"({
+    "name": "both", "version": 2, "takes": ["image"], "inputs": [], "outputs": [], "labels": 0,
+    "version_labels": [],
+    "image": {"formats": ["jpeg"], "preset": "imagenet", "resize": 256, "crop": 224,
+              "filter": "bicubic", "antialias": true, "mean": [0.485], "std": [0.229]},
+    "text": {"tokens_max": 512, "lengths": [16], "lowercase": true, "bytes_max": 1048576}})"));
 }
 
 TEST(ModelsJsonTest, HoldsEveryFieldOfScheduling) {

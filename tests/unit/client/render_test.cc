@@ -239,14 +239,5 @@ TEST(ErrorLineTest, IsOneLineWithTheCode) {
             "torchctl: INVALID_ARGUMENT: a.jpg: not a JPEG\n");
 }
 
-TEST(StateNameTest, IsWithoutItsPrefix) {
-  EXPECT_EQ(StateName(v1::VERSION_STATE_UNKNOWN), "UNKNOWN");
-  EXPECT_EQ(StateName(v1::VERSION_STATE_UNLOADING), "UNLOADING");
-}
-
-TEST(StateNameTest, IsUnknownForAStateOfALaterServer) {
-  EXPECT_EQ(StateName(static_cast<v1::VersionState>(99)), "UNKNOWN");
-}
-
 }  // namespace
 }  // namespace torchd

@@ -1,4 +1,4 @@
-#include "client/torchd_client.h"
+#include "client/wire_client.h"
 
 #include <grpcpp/grpcpp.h>
 
@@ -7,6 +7,8 @@
 #include "absl/memory/memory.h"
 #include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "client/channel.h"
 #include "torchd/v1/admin.grpc.pb.h"
 #include "torchd/v1/benchmark.grpc.pb.h"
 #include "torchd/v1/inference.grpc.pb.h"
@@ -16,9 +18,6 @@ namespace {
 
 constexpr char kUnreachable[] = "torchd/unreachable";  // Status payload, read by IsUnreachable().
 
-// 64 items of 1000 classes with long labels pass gRPC's usual 4 MiB.
-constexpr int kAnswerBytesMax = 64 * 1024 * 1024;
-
 absl::Status Unreachable(const std::string& message) {
   absl::Status status = absl::UnavailableError(message);
   status.SetPayload(kUnreachable, absl::Cord("1"));
@@ -27,13 +26,6 @@ absl::Status Unreachable(const std::string& message) {
 
 std::chrono::system_clock::time_point DeadlineAfter(std::chrono::milliseconds timeout) {
   return std::chrono::system_clock::now() + timeout;
-}
-
-std::shared_ptr<grpc::Channel> OpenChannel(const std::string& address) {
-  grpc::ChannelArguments arguments;
-  arguments.SetMaxReceiveMessageSize(kAnswerBytesMax);
-  arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
-  return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
 }
 
 // gRPC's own WaitForConnected() keeps trying until the deadline; a refusal is answer enough here.
@@ -55,9 +47,11 @@ absl::Status WaitUntilReady(grpc::Channel& channel, const std::string& address,
 
 }  // namespace
 
-struct Client::Connection {
-  explicit Connection(std::string server_address, std::shared_ptr<grpc::Channel> open_channel)
+struct WireClient::Connection {
+  Connection(std::string server_address, std::string name_of_client,
+             std::shared_ptr<grpc::Channel> open_channel)
       : address(std::move(server_address)),
+        client_name(std::move(name_of_client)),
         channel(std::move(open_channel)),
         inference(v1::InferenceService::NewStub(channel)),
         admin(v1::AdminService::NewStub(channel)),
@@ -69,6 +63,7 @@ struct Client::Connection {
     grpc::ClientContext context;
     context.set_deadline(DeadlineAfter(timeout));
     context.set_wait_for_ready(false);
+    if (!client_name.empty()) context.AddMetadata("torchd-client", client_name);
     Response response;
     const grpc::Status status = call(&context, &response);
     if (status.ok()) return response;
@@ -82,33 +77,37 @@ struct Client::Connection {
   }
 
   const std::string address;
+  const std::string client_name;
   const std::shared_ptr<grpc::Channel> channel;
   const std::unique_ptr<v1::InferenceService::Stub> inference;
   const std::unique_ptr<v1::AdminService::Stub> admin;
   const std::unique_ptr<v1::BenchmarkService::Stub> benchmark;
 };
 
-absl::StatusOr<std::unique_ptr<Client>> Client::Connect(const std::string& address,
-                                                        std::chrono::milliseconds timeout) {
-  std::shared_ptr<grpc::Channel> channel = OpenChannel(address);
-  absl::Status ready = WaitUntilReady(*channel, address, timeout);
+absl::StatusOr<std::unique_ptr<WireClient>> WireClient::Connect(const ClientOptions& options) {
+  absl::StatusOr<std::shared_ptr<grpc::Channel>> channel = OpenChannel(options);
+  if (!channel.ok()) return channel.status();
+  const std::string addresses = absl::StrJoin(options.addresses, ", ");
+  absl::Status ready = WaitUntilReady(**channel, addresses, options.connecting_max);
   if (!ready.ok()) return ready;
-  return absl::WrapUnique(new Client(std::make_unique<Connection>(address, std::move(channel))));
+  return absl::WrapUnique(new WireClient(
+      std::make_unique<Connection>(addresses, options.client_name, *std::move(channel))));
 }
 
-Client::Client(std::unique_ptr<Connection> connection) : connection_(std::move(connection)) {}
+WireClient::WireClient(std::unique_ptr<Connection> connection)
+    : connection_(std::move(connection)) {}
 
-Client::~Client() = default;
+WireClient::~WireClient() = default;
 
-absl::StatusOr<v1::ClassifyResponse> Client::Classify(const v1::ClassifyRequest& request,
-                                                      std::chrono::milliseconds timeout) {
+absl::StatusOr<v1::ClassifyResponse> WireClient::Classify(const v1::ClassifyRequest& request,
+                                                          std::chrono::milliseconds timeout) {
   return connection_->Run<v1::ClassifyResponse>(
       timeout, [&](grpc::ClientContext* context, v1::ClassifyResponse* response) {
         return connection_->inference->Classify(context, request, response);
       });
 }
 
-absl::StatusOr<v1::BenchmarkResult> Client::Benchmark(
+absl::StatusOr<v1::BenchmarkResult> WireClient::Benchmark(
     const v1::BenchmarkRequest& request, std::chrono::milliseconds timeout,
     const std::function<void(const v1::BenchmarkProgress&)>& progress) {
   bool answered = false;
@@ -128,16 +127,16 @@ absl::StatusOr<v1::BenchmarkResult> Client::Benchmark(
   return result;
 }
 
-absl::StatusOr<v1::ListModelsResponse> Client::ListModels(const v1::ListModelsRequest& request,
-                                                          std::chrono::milliseconds timeout) {
+absl::StatusOr<v1::ListModelsResponse> WireClient::ListModels(const v1::ListModelsRequest& request,
+                                                              std::chrono::milliseconds timeout) {
   return connection_->Run<v1::ListModelsResponse>(
       timeout, [&](grpc::ClientContext* context, v1::ListModelsResponse* response) {
         return connection_->admin->ListModels(context, request, response);
       });
 }
 
-absl::StatusOr<v1::ModelChangeResponse> Client::LoadModel(const std::string& model,
-                                                          std::chrono::milliseconds timeout) {
+absl::StatusOr<v1::ModelChangeResponse> WireClient::LoadModel(const std::string& model,
+                                                              std::chrono::milliseconds timeout) {
   v1::LoadModelRequest request;
   request.set_model(model);
   return connection_->Run<v1::ModelChangeResponse>(
@@ -146,8 +145,8 @@ absl::StatusOr<v1::ModelChangeResponse> Client::LoadModel(const std::string& mod
       });
 }
 
-absl::StatusOr<v1::ModelChangeResponse> Client::UnloadModel(const std::string& model,
-                                                            std::chrono::milliseconds timeout) {
+absl::StatusOr<v1::ModelChangeResponse> WireClient::UnloadModel(const std::string& model,
+                                                                std::chrono::milliseconds timeout) {
   v1::UnloadModelRequest request;
   request.set_model(model);
   return connection_->Run<v1::ModelChangeResponse>(
@@ -156,8 +155,8 @@ absl::StatusOr<v1::ModelChangeResponse> Client::UnloadModel(const std::string& m
       });
 }
 
-absl::StatusOr<v1::ModelChangeResponse> Client::ReloadModel(const std::string& model,
-                                                            std::chrono::milliseconds timeout) {
+absl::StatusOr<v1::ModelChangeResponse> WireClient::ReloadModel(const std::string& model,
+                                                                std::chrono::milliseconds timeout) {
   v1::ReloadModelRequest request;
   request.set_model(model);
   return connection_->Run<v1::ModelChangeResponse>(
@@ -166,13 +165,15 @@ absl::StatusOr<v1::ModelChangeResponse> Client::ReloadModel(const std::string& m
       });
 }
 
-absl::StatusOr<v1::GetServerStatusResponse> Client::GetServerStatus(
+absl::StatusOr<v1::GetServerStatusResponse> WireClient::GetServerStatus(
     std::chrono::milliseconds timeout) {
   return connection_->Run<v1::GetServerStatusResponse>(
       timeout, [&](grpc::ClientContext* context, v1::GetServerStatusResponse* response) {
         return connection_->admin->GetServerStatus(context, v1::GetServerStatusRequest(), response);
       });
 }
+
+std::shared_ptr<grpc::Channel> WireClient::channel() const { return connection_->channel; }
 
 bool IsUnreachable(const absl::Status& status) {
   return status.GetPayload(kUnreachable).has_value();

@@ -1,12 +1,5 @@
-// Talks to one torchd server.
-//
-//   absl::StatusOr<std::unique_ptr<torchd::Client>> client =
-//       torchd::Client::Connect("127.0.0.1:8001", std::chrono::seconds(5));
-//   if (!client.ok()) return client.status();
-//   torchd::v1::ClassifyRequest request;
-//   request.add_items()->set_image(jpeg);
-//   absl::StatusOr<torchd::v1::ClassifyResponse> answer =
-//       (*client)->Classify(request, std::chrono::seconds(1));
+// The calls of torchd by the messages of the wire, for torchctl and for the client library
+// (client/include/torchd/client.h), which shows no type of protobuf or gRPC.
 //
 // Errors: the server's own code and message (proto/torchd/v1/*.proto says which), or UNAVAILABLE
 // with IsUnreachable() when there was no connection to ask over.
@@ -17,26 +10,28 @@
 #include <memory>
 #include <string>
 
-#include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "client/include/torchd/client.h"
 #include "torchd/v1/admin.pb.h"
 #include "torchd/v1/benchmark.pb.h"
 #include "torchd/v1/inference.pb.h"
+
+namespace grpc {
+class Channel;
+}
 
 namespace torchd {
 
 // Thread-safety: any number of threads at once. The destructor waits for none of them.
 // Time: each call takes the longest it may last; past it the answer is DEADLINE_EXCEEDED.
-class Client {
+class WireClient {
  public:
-  // `address`: HOST:PORT. Waits at most `timeout` for the connection, and gives up as soon as it is
-  // refused. Proxies from the environment are not used: a torchd is a neighbour.
-  static absl::StatusOr<std::unique_ptr<Client>> Connect(const std::string& address,
-                                                         std::chrono::milliseconds timeout);
+  // Waits at most `connecting_max` for a connection, and gives up as soon as it is refused.
+  static absl::StatusOr<std::unique_ptr<WireClient>> Connect(const ClientOptions& options);
 
-  Client(const Client&) = delete;
-  Client& operator=(const Client&) = delete;
-  ~Client();
+  WireClient(const WireClient&) = delete;
+  WireClient& operator=(const WireClient&) = delete;
+  ~WireClient();
 
   // `timeout` is the deadline that the server sees: what cannot be answered by then is refused
   // early (RESOURCE_EXHAUSTED). Where requests wait, `request.priority` says who goes first.
@@ -62,16 +57,15 @@ class Client {
 
   absl::StatusOr<v1::GetServerStatusResponse> GetServerStatus(std::chrono::milliseconds timeout);
 
+  // For services that this class does not know.
+  std::shared_ptr<grpc::Channel> channel() const;
+
  private:
   struct Connection;  // gRPC's types, kept out of this header.
 
-  explicit Client(std::unique_ptr<Connection> connection);
+  explicit WireClient(std::unique_ptr<Connection> connection);
 
   const std::unique_ptr<Connection> connection_;
 };
-
-// Whether `status`, which came from a Client, means that no server was there to answer. A server
-// that says UNAVAILABLE itself (loading, draining) was reached.
-bool IsUnreachable(const absl::Status& status);
 
 }  // namespace torchd
