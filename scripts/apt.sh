@@ -9,7 +9,7 @@ packages=(g++ cmake ninja-build ccache mold pkg-config python3-venv ca-certifica
   libjpeg62-turbo-dev libspng-dev libwebp-dev libicu-dev libgtest-dev libgmock-dev libbenchmark-dev)
 case "${1:-build}" in
   build) ;;
-  test) packages+=(clang-14 clang-format-14 clang-tidy-14 libclang-rt-14-dev) ;;
+  test) packages+=(clang-14 clang-format-14 clang-tidy-14 libclang-rt-14-dev zsh fish) ;;
   image) packages=(buildah debootstrap) ;;
   *) echo "apt.sh: '$1' is none of build, test, image" >&2; exit 2 ;;
 esac
