@@ -13,31 +13,15 @@
 
 #include "absl/strings/str_cat.h"
 #include "server/batching/refusal.h"
-#include "server/rpc/caller.h"
+#include "server/rpc/call_facts.h"
+#include "server/rpc/classify_stream.h"
 #include "server/rpc/wire.h"
 
 namespace torchd {
 namespace {
 
-constexpr char kClientKey[] = "torchd-client";
 constexpr char kPushbackKey[] = "grpc-retry-pushback-ms";
 constexpr auto kLettingGoPoll = std::chrono::milliseconds(2);
-
-// gRPC's deadline is wall-clock time; ours is what remains of it on the monotonic clock.
-Instant DeadlineOf(const grpc::CallbackServerContext& context, Instant now) {
-  const auto deadline = context.deadline();
-  if (deadline == std::chrono::system_clock::time_point::max()) return kNever;
-  const auto remaining = deadline - std::chrono::system_clock::now();
-  if (remaining > std::chrono::hours(24 * 365)) return kNever;
-  return now + std::chrono::duration_cast<Duration>(remaining);
-}
-
-uint64_t CallerOf(const grpc::CallbackServerContext& context) {
-  const auto& metadata = context.client_metadata();
-  const auto named = metadata.find(kClientKey);
-  if (named == metadata.end()) return ClientOf(context.peer(), std::nullopt);
-  return ClientOf({}, absl::string_view(named->second.data(), named->second.size()));
-}
 
 // What a call borrows. An answer at the timeout goes out while the model still reads the request.
 class Held final : public grpc::MessageHolder<v1::ClassifyRequest, v1::ClassifyResponse> {
@@ -133,12 +117,7 @@ grpc::ServerUnaryReactor* InferenceService::Classify(grpc::CallbackServerContext
     return refused;
   }
   ClassifyCall call = FromWire(*request);
-  call.arrival = now;
-  call.deadline = DeadlineOf(*context, now);
-  if (request->timeout_ms() > 0) {
-    const auto timeout = std::chrono::milliseconds(request->timeout_ms());
-    call.answer_by = now + timeout;
-  }
+  SetTimes(*context, *request, now, call);
   call.client = CallerOf(*context);
   auto& held = static_cast<Held&>(*context->GetRpcAllocatorState());
   call.cancelled = &held.cancelled();
@@ -146,6 +125,12 @@ grpc::ServerUnaryReactor* InferenceService::Classify(grpc::CallbackServerContext
   auto* reactor = new ClassifyReactor(held.cancelled());  // Deletes itself in OnDone().
   reactor->Start(classifier_, std::move(call), *context, *response);
   return reactor;
+}
+
+grpc::ServerBidiReactor<v1::ClassifyStreamRequest, v1::ClassifyStreamResponse>*
+InferenceService::ClassifyStream(grpc::CallbackServerContext* context) {
+  return StartClassifyStream({classifier_, metrics_, clock_, refusing_, calls_, in_flight_},
+                             *context);
 }
 
 }  // namespace torchd

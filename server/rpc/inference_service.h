@@ -26,10 +26,13 @@ class InferenceService final : public v1::InferenceService::CallbackService {
                                      const v1::ClassifyRequest* request,
                                      v1::ClassifyResponse* response) override;
 
+  grpc::ServerBidiReactor<v1::ClassifyStreamRequest, v1::ClassifyStreamResponse>* ClassifyStream(
+      grpc::CallbackServerContext* context) override;
+
   // From now on every call is answered UNAVAILABLE, and counted as draining.
   void Refuse() { refusing_.store(true, std::memory_order_relaxed); }
 
-  // That ever came.
+  // That ever came, those on streams too.
   int64_t calls() const { return calls_.load(std::memory_order_relaxed); }
 
   // Accepted, and not yet answered down to the socket and let go of by the classifier.

@@ -60,7 +60,7 @@ def test_reflection(daemon):
                 "torchd.v1.BenchmarkService", "grpc.health.v1.Health"}
     assert expected <= set(database.get_services())
     service = DescriptorPool(database).FindServiceByName("torchd.v1.InferenceService")
-    assert [method.name for method in service.methods] == ["Classify"]
+    assert [method.name for method in service.methods] == ["Classify", "ClassifyStream"]
 
 
 def metrics(daemon) -> dict:

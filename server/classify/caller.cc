@@ -1,4 +1,4 @@
-#include "server/rpc/caller.h"
+#include "server/classify/caller.h"
 
 #include "absl/hash/hash.h"
 #include "absl/strings/match.h"
