@@ -9,7 +9,7 @@ FROM ${BASE} AS build
 RUN apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y \
       --no-install-recommends g++ cmake ninja-build mold pkg-config python3-venv ca-certificates \
       libgrpc++-dev protobuf-compiler protobuf-compiler-grpc libprotobuf-dev libabsl-dev \
-      prometheus-cpp-dev libcivetweb-dev libyaml-cpp-dev nlohmann-json3-dev zlib1g-dev \
+      prometheus-cpp-dev libmicrohttpd-dev libyaml-cpp-dev nlohmann-json3-dev zlib1g-dev \
       libjpeg62-turbo-dev libspng-dev libwebp-dev libicu-dev libgtest-dev libgmock-dev libbenchmark-dev && \
     rm -rf /var/lib/apt/lists/*
 WORKDIR /src
@@ -42,7 +42,7 @@ RUN site=build/venv/lib/python3.11/site-packages && lib=/image/opt/torchd/lib &&
 FROM ${BASE} AS cpu
 RUN apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y \
       --no-install-recommends libgrpc++1.51 libprotobuf32 libabsl20220623 libprometheus-cpp-core1.0 \
-      libcivetweb1 libyaml-cpp0.7 zlib1g libjpeg62-turbo libspng0 libwebp7 libicu72 && \
+      libmicrohttpd12 libyaml-cpp0.7 zlib1g libjpeg62-turbo libspng0 libwebp7 libicu72 && \
     rm -rf /var/lib/apt/lists/* && \
     useradd --system --uid 8001 --no-create-home --shell /usr/sbin/nologin torchd && mkdir /models
 COPY --from=build /image/opt/torchd /opt/torchd

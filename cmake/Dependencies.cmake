@@ -14,7 +14,7 @@ pkg_check_modules(jpeg REQUIRED IMPORTED_TARGET libjpeg)
 pkg_check_modules(spng REQUIRED IMPORTED_TARGET spng)
 pkg_check_modules(webp REQUIRED IMPORTED_TARGET libwebp)
 pkg_check_modules(icu REQUIRED IMPORTED_TARGET icu-uc)
-find_library(TORCHD_CIVETWEB civetweb REQUIRED)
+find_library(TORCHD_MICROHTTPD microhttpd REQUIRED)
 
 # The wheel's own TorchConfig.cmake demands a CUDA toolkit; the CPU libraries need none.
 if(TORCHD_WITH_TORCH)

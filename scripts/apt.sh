@@ -5,7 +5,7 @@ set -euo pipefail
 
 packages=(g++ cmake ninja-build ccache mold pkg-config python3-venv ca-certificates
   libgrpc++-dev protobuf-compiler protobuf-compiler-grpc libprotobuf-dev libabsl-dev
-  prometheus-cpp-dev libcivetweb-dev libyaml-cpp-dev nlohmann-json3-dev zlib1g-dev
+  prometheus-cpp-dev libmicrohttpd-dev libyaml-cpp-dev nlohmann-json3-dev zlib1g-dev
   libjpeg62-turbo-dev libspng-dev libwebp-dev libicu-dev libgtest-dev libgmock-dev libbenchmark-dev)
 case "${1:-build}" in
   build) ;;

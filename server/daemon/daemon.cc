@@ -35,6 +35,7 @@
 #include "server/execution/load_model.h"
 #include "server/execution/torch_runtime.h"
 #include "server/http/http_server.h"
+#include "server/http/rest_service.h"
 #include "server/metrics/server_metrics.h"
 #include "server/registry/control.h"
 #include "server/registry/registry.h"
@@ -79,7 +80,8 @@ struct Daemon::Parts {
         benchmark_service(benchmarks),
         admin_service(
             registry, control, [this](auto& status) { FillStatus(status); },
-            [this](const Lane& lane) { return executors.RowsWaiting(lane); }) {
+            [this](const Lane& lane) { return executors.RowsWaiting(lane); }),
+        rest({classifier, registry, metrics, clock, BodyLimitsOf(config), Sources()}) {
     metrics.AddExecutor("cpu", [this] { return executors.rows_waiting(); });
     metrics.SetModelStates([this] { return ModelStates(); });
   }
@@ -249,12 +251,14 @@ struct Daemon::Parts {
   // again. So they are told UNAVAILABLE first, until they have understood.
   void RefuseUntilQuiet() {
     inference_service.Refuse();
+    rest.Refuse();
+    const auto came = [this] { return inference_service.calls() + rest.calls(); };
     const Instant end = clock.Now() + kRefusingMax;
     int64_t before = -1;
     for (int64_t calls = 0; calls != before && clock.Now() < end;) {
-      before = inference_service.calls();
+      before = came();
       std::this_thread::sleep_for(kQuiet);
-      calls = inference_service.calls();
+      calls = came();
     }
   }
 
@@ -262,7 +266,7 @@ struct Daemon::Parts {
   int64_t AwaitAnswers(Duration limit) const {
     const Instant end = clock.Now() + limit;
     const auto left = [this] {
-      return inference_service.in_flight() + benchmark_service.in_flight();
+      return inference_service.in_flight() + benchmark_service.in_flight() + rest.in_flight();
     };
     while (left() > 0 && clock.Now() < end) std::this_thread::sleep_for(kAnswersPoll);
     return left();
@@ -307,6 +311,7 @@ struct Daemon::Parts {
   InferenceService inference_service;
   BenchmarkService benchmark_service;
   AdminService admin_service;
+  RestService rest;
   std::unique_ptr<RpcServer> rpc;
   std::unique_ptr<HttpServer> http;
   std::unique_ptr<Watcher> watcher;
@@ -329,7 +334,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(const ServerConfig& config
       parts->rpc,
       RpcServer::Start(RpcOptions(config), {&parts->inference_service, &parts->benchmark_service,
                                             &parts->admin_service}));
-  TORCHD_ASSIGN_OR_RETURN(parts->http, HttpServer::Start(config.http_address, parts->Sources()));
+  TORCHD_ASSIGN_OR_RETURN(parts->http, HttpServer::Start(HttpOptions(config), parts->rest));
   auto daemon = absl::WrapUnique(new Daemon(std::move(parts)));
   TORCHD_RETURN_IF_ERROR(daemon->parts_->control.Start(repository));
   TORCHD_ASSIGN_OR_RETURN(

@@ -59,6 +59,16 @@ RpcServer::Options RpcOptions(const ServerConfig& config) {
   return options;
 }
 
+HttpServer::Options HttpOptions(const ServerConfig& config) {
+  HttpServer::Options options;
+  options.address = config.http_address;
+  options.body_bytes_max = config.message_bytes_max;
+  options.bodies_bytes_max = int64_t{config.in_flight_mb_max} << 20;
+  return options;
+}
+
+BodyLimits BodyLimitsOf(const ServerConfig& config) { return {config.message_bytes_max}; }
+
 ImageLimits LimitsOf(const ServerConfig& config) {
   ImageLimits limits;
   limits.pixels_max = int64_t{config.image_megapixels_max} * 1'000'000;

@@ -9,6 +9,8 @@
 #include "server/daemon/model_trial.h"
 #include "server/daemon/plan_search.h"
 #include "server/daemon/warm_up.h"
+#include "server/http/classify_body.h"
+#include "server/http/http_server.h"
 #include "server/preprocessing/preprocessor.h"
 #include "server/registry/control.h"
 #include "server/registry/repository.h"
@@ -22,6 +24,8 @@ Executors::Options ExecutorOptions(const ServerConfig& config);
 WarmUpOptions WarmUpOptionsOf(const ServerConfig& config);
 PrepQueue::Limits PreprocessLimits(const ServerConfig& config);
 RpcServer::Options RpcOptions(const ServerConfig& config);
+HttpServer::Options HttpOptions(const ServerConfig& config);
+BodyLimits BodyLimitsOf(const ServerConfig& config);
 ImageLimits LimitsOf(const ServerConfig& config);
 ScanOptions ScanOf(const ServerConfig& config);
 ControlMode ModeOf(const ServerConfig& config);

@@ -1,45 +1,45 @@
 #include "server/http/http_server.h"
 
-#include <civetweb.h>
+#include <microhttpd.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
 
-#include <thread>
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <cstring>
 #include <utility>
-#include <vector>
 
-#include "absl/base/thread_annotations.h"
 #include "absl/memory/memory.h"
 #include "absl/status/status.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/synchronization/mutex.h"
-#include "absl/synchronization/notification.h"
-#include "absl/time/time.h"
-#include "server/base/log.h"
+#include "server/base/file_descriptor.h"
+#include "server/base/status_macros.h"
+#include "server/http/exchange.h"
 
 namespace torchd {
 
 struct HttpServer::Context {
-  const HttpSources sources;
-  absl::Mutex mutex;
-  // The web server tells why it cannot start in its log only.
-  std::string complaint ABSL_GUARDED_BY(mutex);
+  Context(const Options& given, HttpHandler& handler)
+      : options(given),
+        port(given.body_bytes_max, given.bodies_bytes_max, given.connections_max / 2),
+        watch(given.times),
+        parts{handler, port, watch} {}
 
-  explicit Context(HttpSources given) : sources(std::move(given)) {}
-
-  // The web server's callbacks. They are C: noexcept ends the process rather than let an exception
-  // through its frames.
-  static int Answer(mg_connection* connection) noexcept;
-  static int Complain(const mg_connection* connection, const char* message) noexcept;
+  const Options options;
+  PortLimits port;
+  ConnectionWatch watch;
+  Exchange::Parts parts;
 };
 
 namespace {
 
-// A client that connects and says nothing holds a thread until the timeout; probes must get through
-// all the same.
-constexpr char kThreads[] = "16";
-constexpr char kTimeoutMs[] = "2000";
+constexpr size_t kConnectionMemory = 32 * 1024;  // Header, and a piece of the body at a time.
 
 struct HostAndPort {
   std::string host;
@@ -49,8 +49,6 @@ struct HostAndPort {
 absl::StatusOr<HostAndPort> ParseAddress(const std::string& address) {
   const std::size_t colon = address.rfind(':');
   HostAndPort result;
-  // The web server would read "," as one more address, "+" as "IPv4 and 6" and a letter after the
-  // port as "with TLS"; none of these is meant.
   if (colon == std::string::npos || colon == 0 || !absl::ascii_isdigit(address.back()) ||
       !absl::SimpleAtoi(address.substr(colon + 1), &result.port) || result.port < 0 ||
       result.port > 65535 || address.find_first_of(",+ ") != std::string::npos) {
@@ -65,148 +63,104 @@ absl::StatusOr<HostAndPort> ParseAddress(const std::string& address) {
   return result;
 }
 
-const char* StatusText(int status) {
-  switch (status) {
-    case 200:
-      return "OK";
-    case 404:
-      return "Not Found";
-    case 405:
-      return "Method Not Allowed";
-    default:
-      return "Service Unavailable";
-  }
-}
-
-std::string Header(const HttpReply& reply) {
-  return absl::StrCat("HTTP/1.1 ", reply.status, " ", StatusText(reply.status),
-                      "\r\nContent-Type: ", reply.content_type,
-                      "\r\nContent-Length: ", reply.body.size(),
-                      reply.status == 405 ? "\r\nAllow: GET, HEAD" : "",
-                      "\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff"
-                      "\r\nContent-Security-Policy: default-src 'none'; style-src 'unsafe-inline'"
-                      "\r\nConnection: close\r\n\r\n");
-}
-
-// "cannot bind to 127.0.0.1:8000: 98 (Address already in use)" -> "address already in use". Other
-// complaints say nothing to a reader.
-std::string ReasonOf(const std::string& complaint) {
-  const std::size_t open = complaint.rfind('(');
-  const std::size_t close = complaint.rfind(')');
-  if (open == std::string::npos || open < 2 || !absl::ascii_isdigit(complaint[open - 2]) ||
-      close == std::string::npos || close <= open + 1) {
-    return "the host is no IPv4 address and no name that resolves to one";
-  }
-  std::string reason = complaint.substr(open + 1, close - open - 1);
+// "Address already in use" -> "address already in use".
+std::string ReasonOf(int error) {
+  std::string reason = std::strerror(error);  // NOLINT(concurrency-mt-unsafe): glibc's is safe.
   reason[0] = absl::ascii_tolower(reason[0]);
   return reason;
 }
 
-void InitializeLibraryOnce() {
-  // Never undone: the library has no state worth giving back, and undoing it is not thread-safe.
-  static const unsigned features = mg_init_library(MG_FEATURES_DEFAULT);
-  static_cast<void>(features);
+absl::StatusOr<sockaddr_in> Resolve(const std::string& host, int port) {
+  addrinfo hints{};
+  hints.ai_family = AF_INET;
+  hints.ai_socktype = SOCK_STREAM;
+  addrinfo* found = nullptr;
+  if (getaddrinfo(host.c_str(), nullptr, &hints, &found) != 0) {
+    return absl::UnavailableError("the host is no IPv4 address and no name that resolves to one");
+  }
+  sockaddr_in address{};
+  std::memcpy(&address, found->ai_addr, sizeof address);
+  freeaddrinfo(found);
+  address.sin_port = htons(static_cast<in_port_t>(port));
+  return address;
+}
+
+absl::StatusOr<FileDescriptor> ListeningSocket(const std::string& host, int port) {
+  TORCHD_ASSIGN_OR_RETURN(const sockaddr_in address, Resolve(host, port));
+  FileDescriptor fd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  const int yes = 1;
+  if (!fd.ok() || setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes) != 0 ||
+      bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 ||
+      listen(fd.get(), SOMAXCONN) != 0) {
+    return absl::UnavailableError(ReasonOf(errno));
+  }
+  return fd;
+}
+
+// Some are left to gRPC, which never recovers from having none, and to the model files.
+int ConnectionsMax(int wanted) {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return wanted;
+  return static_cast<int>(std::min<rlim_t>(std::max<rlim_t>(limit.rlim_cur / 4, 16), wanted));
 }
 
 }  // namespace
 
-int HttpServer::Context::Answer(mg_connection* connection) noexcept {
-  const mg_request_info* request = mg_get_request_info(connection);
-  const auto* context = static_cast<const Context*>(request->user_data);
-  const absl::string_view method = request->request_method;
-  // No local URI: the request names another server, as one to a proxy does.
-  const char* path = request->local_uri == nullptr ? "" : request->local_uri;
-  const HttpReply reply = ReplyTo(method, path, context->sources);
-  std::string answer = Header(reply);
-  if (method != "HEAD") answer += reply.body;
-  mg_write(connection, answer.data(), answer.size());
-  return reply.status;
-}
-
-int HttpServer::Context::Complain(const mg_connection* connection, const char* message) noexcept {
-  auto* context = static_cast<Context*>(mg_get_user_data(mg_get_context(connection)));
-  Log(Severity::kDebug, "http", {{"message", message}});
-  if (context != nullptr) {
-    absl::MutexLock lock(&context->mutex);
-    // The first one that names a cause; what follows only says that the start failed.
-    if (!absl::StrContains(context->complaint, "(")) context->complaint = message;
-  }
-  return 1;
-}
-
 HttpServer::HttpServer(std::unique_ptr<Context> context) : context_(std::move(context)) {}
 
 HttpServer::~HttpServer() {
-  if (server_ == nullptr) return;
-  // The web server looks every 2 s whether it shall stop, or when a client comes: so be one.
-  absl::Notification stopped;
-  std::thread stopper([this, &stopped] {
-    mg_stop(server_);
-    stopped.Notify();
-  });
-  do {
-    Knock();
-  } while (!stopped.WaitForNotificationWithTimeout(absl::Milliseconds(10)));
-  stopper.join();
+  if (daemon_ == nullptr) return;
+  context_->port.StopAndAwaitReplies();
+  MHD_stop_daemon(daemon_);
 }
 
-void HttpServer::Knock() const {
-  const std::size_t colon = address_.rfind(':');
-  int port = 0;
-  if (colon == std::string::npos || !absl::SimpleAtoi(address_.substr(colon + 1), &port)) return;
-  char error[100] = "";
-  mg_connection* connection = mg_connect_client(address_.substr(0, colon).c_str(), port,
-                                                /*use_ssl=*/0, error, sizeof error);
-  if (connection != nullptr) mg_close_connection(connection);
-}
-
-absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(const std::string& address,
-                                                              HttpSources sources) {
-  absl::StatusOr<HostAndPort> parsed = ParseAddress(address);
-  if (!parsed.ok()) return parsed.status();
-  InitializeLibraryOnce();
-  auto server = absl::WrapUnique(new HttpServer(std::make_unique<Context>(std::move(sources))));
-  const absl::Status status = server->Listen(parsed->host, parsed->port);
-  if (!status.ok()) return status;
+absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(const Options& options,
+                                                              HttpHandler& handler) {
+  TORCHD_ASSIGN_OR_RETURN(const HostAndPort parsed, ParseAddress(options.address));
+  Options fitting = options;
+  fitting.connections_max = ConnectionsMax(options.connections_max);
+  fitting.times.waiting_max = std::min(options.times.waiting_max, fitting.connections_max * 3 / 8);
+  auto server = absl::WrapUnique(new HttpServer(std::make_unique<Context>(fitting, handler)));
+  TORCHD_RETURN_IF_ERROR(server->Listen(parsed.host, parsed.port));
   return server;
 }
 
 absl::Status HttpServer::Listen(const std::string& host, int port) {
-  const std::string wanted = absl::StrCat(host, ":", port);
-  // No document_root, so no file is ever served; no body is ever read.
-  const char* options[] = {"listening_ports",
-                           wanted.c_str(),
-                           "num_threads",
-                           kThreads,
-                           "max_request_size",
-                           "8192",
-                           "request_timeout_ms",
-                           kTimeoutMs,
-                           "enable_keep_alive",
-                           "no",
-                           "enable_directory_listing",
-                           "no",
-                           nullptr};
-  mg_callbacks callbacks = {};
-  callbacks.begin_request = &Context::Answer;
-  // No log_access: for its sake alone the library calls localtime(), which is not thread-safe.
-  callbacks.log_message = &Context::Complain;
-  mg_init_data init = {};
-  init.callbacks = &callbacks;
-  init.user_data = context_.get();
-  init.configuration_options = options;
-  server_ = mg_start2(&init, nullptr);
-  if (server_ == nullptr) {
-    absl::MutexLock lock(&context_->mutex);
-    return absl::UnavailableError(
-        absl::StrCat("cannot listen on ", wanted, " for HTTP: ", ReasonOf(context_->complaint)));
+  absl::StatusOr<FileDescriptor> socket = ListeningSocket(host, port);
+  if (!socket.ok()) {
+    return absl::UnavailableError(absl::StrCat("cannot listen on ", host, ":", port,
+                                               " for HTTP: ", socket.status().message()));
   }
-  mg_server_port ports[1] = {};
-  if (mg_get_server_ports(server_, 1, ports) != 1) {
-    return absl::InternalError(absl::StrCat("cannot tell the port of ", wanted));
+  sockaddr_in real{};
+  socklen_t size = sizeof real;
+  if (getsockname(socket->get(), reinterpret_cast<sockaddr*>(&real), &size) != 0) {
+    return absl::InternalError(absl::StrCat("cannot tell the port of ", host, ":", port));
   }
-  address_ = absl::StrCat(host, ":", ports[0].port);
+  address_ = absl::StrCat(host, ":", ntohs(real.sin_port));
+  TORCHD_RETURN_IF_ERROR(Serve(socket->get()));
+  static_cast<void>(socket->Release());  // The web server's from now on.
   return absl::OkStatus();
+}
+
+absl::Status HttpServer::Serve(int socket) {
+  std::signal(SIGPIPE, SIG_IGN);
+  const unsigned flags =
+      MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
+  Exchange::Parts* parts = &context_->parts;
+  daemon_ = MHD_start_daemon(flags, 0, nullptr, nullptr, &Exchange::OnRequest, nullptr,  //
+                             MHD_OPTION_EXTERNAL_LOGGER, &Exchange::OnLog, nullptr,      //
+                             MHD_OPTION_LISTEN_SOCKET, socket,                           //
+                             MHD_OPTION_URI_LOG_CALLBACK, &Exchange::OnLine, parts,      //
+                             MHD_OPTION_NOTIFY_COMPLETED, &Exchange::OnCompleted, nullptr,
+                             MHD_OPTION_NOTIFY_CONNECTION, &Exchange::OnConnection, parts,
+                             MHD_OPTION_UNESCAPE_CALLBACK, &Exchange::LeaveEscaped, nullptr,
+                             MHD_OPTION_CONNECTION_LIMIT,
+                             static_cast<unsigned>(context_->options.connections_max),
+                             MHD_OPTION_CONNECTION_MEMORY_LIMIT, kConnectionMemory,  //
+                             MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_END);
+  if (daemon_ != nullptr) return absl::OkStatus();
+  return absl::UnavailableError(
+      absl::StrCat("cannot serve HTTP on ", address_, ": no thread or descriptor is left"));
 }
 
 }  // namespace torchd

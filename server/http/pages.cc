@@ -7,21 +7,14 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/strip.h"
-#include "nlohmann/json.hpp"
 #include "prometheus/metric_family.h"
 #include "prometheus/text_serializer.h"
+#include "server/http/reply.h"
 
 namespace torchd {
 namespace {
 
 constexpr char kText[] = "text/plain; charset=utf-8";
-
-HttpReply Error(int status, const char* code, const std::string& message) {
-  const nlohmann::json body = {{"code", code}, {"message", message}};
-  // A path is the client's choice and need not be UTF-8; strict dump() would throw.
-  constexpr auto kReplace = nlohmann::json::error_handler_t::replace;
-  return {status, "application/json", body.dump(-1, ' ', false, kReplace) + "\n"};
-}
 
 HttpReply Metrics(const HttpSources& sources) {
   std::vector<prometheus::MetricFamily> families;
@@ -71,21 +64,21 @@ HttpReply StatusPage(const HttpSources& sources) {
                        Escaped(absl::StrJoin(readiness.reasons, "; ")), "</p>\n",
                        ModelsTable(sources.rows()),
                        "<p><a href=\"/metrics\">metrics</a> <a href=\"/readyz\">readyz</a> "
-                       "<a href=\"/livez\">livez</a></p>\n</body></html>\n")};
+                       "<a href=\"/livez\">livez</a> "
+                       "<a href=\"/openapi.json\">REST</a></p>\n</body></html>\n")};
 }
 
 HttpReply ModelReady(const std::string& model, const HttpSources& sources) {
   const std::optional<Readiness> readiness = sources.model_readiness(model);
   if (readiness) return ReadyOrNot(*readiness);
-  return Error(404, "NOT_FOUND", absl::StrCat("no model ", model));
+  return ErrorReply(absl::NotFoundError(absl::StrCat("no model ", model)));
 }
 
 }  // namespace
 
 HttpReply ReplyTo(absl::string_view method, absl::string_view path, const HttpSources& sources) {
   if (method != "GET" && method != "HEAD") {
-    return Error(405, "METHOD_NOT_ALLOWED",
-                 absl::StrCat("method ", method, " is not allowed, expected GET or HEAD"));
+    return MethodNotAllowed(std::string(method), "GET, HEAD");
   }
   if (path == "/") return StatusPage(sources);
   if (path == "/metrics") return Metrics(sources);
@@ -93,7 +86,7 @@ HttpReply ReplyTo(absl::string_view method, absl::string_view path, const HttpSo
   if (path == "/readyz") return ReadyOrNot(sources.readiness());
   absl::string_view model = path;
   if (absl::ConsumePrefix(&model, "/readyz/")) return ModelReady(std::string(model), sources);
-  return Error(404, "NOT_FOUND", absl::StrCat("no page ", path));
+  return ErrorReply(absl::NotFoundError(absl::StrCat("no page ", path)));
 }
 
 }  // namespace torchd

@@ -11,6 +11,7 @@
 
 #include "absl/strings/string_view.h"
 #include "prometheus/collectable.h"
+#include "server/http/http_message.h"
 
 namespace torchd {
 
@@ -34,12 +35,6 @@ struct HttpSources {
   std::function<std::optional<Readiness>(const std::string& model)> model_readiness;
   std::function<std::vector<StatusRow>()> rows;
   std::vector<const prometheus::Collectable*> collectables;  // Borrowed.
-};
-
-struct HttpReply {
-  int status = 200;
-  std::string content_type;
-  std::string body;
 };
 
 // `path`: decoded, without the query. GET and HEAD get the same reply; whoever sends it leaves the

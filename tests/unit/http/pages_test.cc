@@ -74,7 +74,7 @@ TEST(PagesTest, ReadinessOfOneModel) {
   EXPECT_EQ(ReplyTo("GET", "/readyz/dog", sources).status, 503);
   const HttpReply unknown = ReplyTo("GET", "/readyz/eel", sources);
   EXPECT_EQ(unknown.status, 404);
-  EXPECT_EQ(nlohmann::json::parse(unknown.body).at("message"), "no model eel");
+  EXPECT_EQ(nlohmann::json::parse(unknown.body).at("error").at("message"), "no model eel");
 }
 
 TEST(PagesTest, MetricsOfAllCollectablesInOnePage) {
@@ -109,8 +109,8 @@ TEST(PagesTest, UnknownPageIsJsonWhateverItsBytes) {
   const HttpReply reply = ReplyTo("GET", "/\"\xff", SourcesOfPets());
   EXPECT_EQ(reply.status, 404);
   const nlohmann::json body = nlohmann::json::parse(reply.body);
-  EXPECT_EQ(body.at("code"), "NOT_FOUND");
-  EXPECT_EQ(body.at("message"), "no page /\"\xef\xbf\xbd");
+  EXPECT_EQ(body.at("error").at("code"), "NOT_FOUND");
+  EXPECT_EQ(body.at("error").at("message"), "no page /\"\xef\xbf\xbd");
 }
 
 TEST(PagesTest, OnlyGetAndHead) {
