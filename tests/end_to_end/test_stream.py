@@ -173,8 +173,10 @@ def test_memory_stays_bounded_while_a_client_does_not_read(tmp_path, linear_repo
                 yield asked(number, "linear", *items)
                 sent[stream] = number + 1
 
-        channels = [grpc.insecure_channel(own.grpc, [("grpc.use_local_subchannel_pool", 1)])
-                    for _ in range(streams)]
+        # By itself a client takes more and more that its caller has not asked for.
+        options = [("grpc.use_local_subchannel_pool", 1), ("grpc.http2.bdp_probe", 0),
+                   ("grpc.http2.lookahead_bytes", 65536)]
+        channels = [grpc.insecure_channel(own.grpc, options) for _ in range(streams)]
         calls = [wire.inference_grpc.InferenceServiceStub(channel).ClassifyStream(requests(number))
                  for number, channel in enumerate(channels)]
         highest = begun
