@@ -225,7 +225,7 @@ MHD_Result Exchange::Send(HttpReply reply) {
 }
 
 void* Exchange::OnLine(void* cls, const char* target, MHD_Connection* connection) noexcept {
-  return new Exchange(*static_cast<const Parts*>(cls), connection, target);
+  return std::make_unique<Exchange>(*static_cast<const Parts*>(cls), connection, target).release();
 }
 
 MHD_Result Exchange::OnRequest(void*, MHD_Connection*, const char*, const char* method, const char*,
