@@ -28,6 +28,8 @@ class Preprocessor {
 
   bool takes_image() const { return config_.image.has_value(); }
   bool takes_text() const { return word_piece_.has_value(); }
+  // Whether upper and lower case of a text are one. Requires: takes_text().
+  bool lowercase() const { return word_piece_->lowercase(); }
 
   // What makes numbers of a picture's levels; null where the model takes none, or takes the levels.
   const Pixels* pixels() const {

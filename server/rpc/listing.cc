@@ -118,10 +118,10 @@ void ToWire(const ImageConfig& config, v1::ImageInput& wire) {
   wire.mutable_std()->Add(config.std.begin(), config.std.end());
 }
 
-void ToWire(const TextConfig& config, v1::TextInput& wire) {
+void ToWire(const TextConfig& config, bool lowercase, v1::TextInput& wire) {
   wire.set_tokens_max(config.tokens_max);
   wire.mutable_lengths()->Add(config.lengths.begin(), config.lengths.end());
-  wire.set_lowercase(config.lowercase);
+  wire.set_lowercase(lowercase);
   wire.set_bytes_max(kTextBytesMax);
 }
 
@@ -141,7 +141,9 @@ void ToWire(const VersionStatus& status, int rows_waiting, v1::ModelVersion& wir
   for (const TensorSpec& output : signature.outputs) ToWire(output, *wire.add_outputs());
   for (const std::string& kind : Takes(servable)) wire.add_takes(kind);
   if (servable.config.image) ToWire(*servable.config.image, *wire.mutable_image());
-  if (servable.config.text) ToWire(*servable.config.text, *wire.mutable_text());
+  if (servable.config.text) {
+    ToWire(*servable.config.text, servable.preprocessor.lowercase(), *wire.mutable_text());
+  }
   wire.set_labels(static_cast<int>(servable.labels.size()));
   wire.set_memory_bytes(servable.memory.bytes());
   wire.set_load_ms(Microseconds(status.load_time) / 1000);

@@ -61,6 +61,7 @@ class WordPiece {
   absl::StatusOr<Pair> EncodePair(absl::string_view first, absl::string_view second) const;
 
   int64_t padding() const { return padding_; }
+  bool lowercase() const { return options_.lowercase; }
 
  private:
   struct Hash {  // Lets a look-up take a view into the text.
