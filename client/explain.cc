@@ -101,8 +101,7 @@ std::string Answers(const v1::ModelVersion& model) {
   for (const v1::TensorDescription& output : model.outputs()) {
     if (output.shape_size() == 1 && classes == 0) classes = output.shape(0);
   }
-  const std::string labels =
-      model.labels() == 0 ? "no labels" : absl::StrCat(model.labels(), " labels");
+  std::string labels = model.labels() == 0 ? "no labels" : absl::StrCat(model.labels(), " labels");
   if (classes <= 0) return labels;
   return absl::StrCat(classes, " classes, ", labels);
 }
