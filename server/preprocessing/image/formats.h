@@ -6,6 +6,6 @@
 namespace torchd {
 
 // tests/end_to_end/test_explain_input.py sends one of each, and some that are not among them.
-inline constexpr std::array<const char*, 2> kImageFormats = {"jpeg", "png"};
+inline constexpr std::array<const char*, 3> kImageFormats = {"jpeg", "png", "webp"};
 
 }  // namespace torchd
