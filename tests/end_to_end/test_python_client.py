@@ -115,7 +115,7 @@ def test_many_inputs_make_several_calls(ask):
 
 
 @pytest.mark.parametrize(("inputs", "model", "kind", "part"), [
-    (b"no image", pictures.MODEL, torchd.InvalidInput, "neither JPEG"),
+    (b"no image", pictures.MODEL, torchd.InvalidInput, "none of JPEG, PNG and WebP"),
     (b"", "nobody", torchd.NotFound, "'nobody'"),
     (np.zeros(3, np.float32), "linear", torchd.InvalidInput, "4"),
     (b"", "broken", torchd.Unavailable, "broken"),
