@@ -30,7 +30,7 @@ BLOCKER = 9_999  # The row that holds the executor.
 BAD = 666  # A row whose values add up to it fails, and its run with it.
 # Where in the file is what; forward() has the numbers, for TorchScript sees no globals.
 CLOSED, RUNS, ENTRIES, FIRST, CELLS = 0, 1, 2, 8, 1 << 16
-FRESH = [f"fresh-{number}" for number in range(8)]
+FRESH = [f"fresh-{number}" for number in range(12)]
 RUN_MS = 3  # Whatever the number of rows. Longer than it takes to wake an executor.
 LONG_RUN_MS = 60
 

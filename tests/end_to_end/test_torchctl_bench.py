@@ -56,7 +56,7 @@ def test_duration_and_length_of_a_text(bench):
     (("linear", "--length", "5"), 1, "leaves no size open"),
     (("linear", "--shape", "5"), 1, "the model takes [4]"),
     (("linear", "--plan", "quick"), 1, "plan: got 'quick'"),
-    (("broken",), 1, "UNAVAILABLE"),
+    (("broken",), 4, "UNAVAILABLE"),
     (("linear", "--repeats", "many"), 2, "--repeats is 'many'"),
     (("linear", "--json", "--csv"), 2, "one of them"),
     (("linear", "other"), 2, "unexpected argument"),
