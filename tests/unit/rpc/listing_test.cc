@@ -27,7 +27,13 @@ class ListingTest : public ::testing::Test {
     auto lane = std::make_unique<Lane>(*model, std::move(options));
     lane->costs.Add({}, lane->rows_max(), microseconds(1500));
     lane->costs.Add({128}, 1, milliseconds(7));
-    auto preprocessor = Preprocessor::Create({}, model->signature().inputs, "", ImageLimits());
+    ModelConfig prepared;
+    prepared.text = config.text;
+    const std::vector<TensorSpec> ids = {{"input_ids", DataType::kInt64, {-1}},
+                                         {"attention_mask", DataType::kInt64, {-1}}};
+    auto preprocessor =
+        Preprocessor::Create(prepared, config.text ? ids : model->signature().inputs,
+                             "[PAD]\n[UNK]\n[CLS]\n[SEP]\ncat\n", ImageLimits());
     EXPECT_TRUE(preprocessor.ok()) << preprocessor.status();
     VersionStatus status;
     status.name = "cat";
