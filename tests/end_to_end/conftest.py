@@ -30,6 +30,15 @@ def daemon(tmp_path_factory, repository):
 
 
 @pytest.fixture(scope="session")
+def second(tmp_path_factory):
+    """Another daemon, for clients of two."""
+    repository = tmp_path_factory.mktemp("second-repository")
+    small_models.add_demo(repository)
+    with harness.serving(tmp_path_factory.mktemp("second"), repository) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
 def linear_repository(tmp_path_factory) -> pathlib.Path:
     folder = tmp_path_factory.mktemp("linear")
     small_models.add_linear(folder)

@@ -26,6 +26,14 @@ def clean_environment(**variables) -> dict:
     return {**kept, **variables}
 
 
+def output_of(*command, timeout, **options) -> str:
+    """Of a program that must succeed, on its standard output."""
+    done = subprocess.run([str(one) for one in command], capture_output=True, text=True,
+                          timeout=timeout, check=False, **options)
+    assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+    return done.stdout
+
+
 def run_torchd(*arguments, environment=None) -> subprocess.CompletedProcess:
     """For command lines that end by themselves."""
     return subprocess.run(

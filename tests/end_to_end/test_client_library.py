@@ -1,5 +1,6 @@
 """The C++ client library as its users get it: installed, found by CMake, built and run elsewhere."""
 
+import functools
 import pathlib
 import re
 import subprocess
@@ -13,13 +14,7 @@ from wire import ROOT
 BUILD = ROOT / "build/release"
 README = (ROOT / "client/README.md").read_text()
 EXAMPLE = (ROOT / "client/example/example.cc").read_text()
-
-
-def run(*command, **options) -> str:
-    done = subprocess.run([str(one) for one in command], capture_output=True, text=True,
-                          timeout=300, check=False, **options)
-    assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
-    return done.stdout
+run = functools.partial(harness.output_of, timeout=300)
 
 
 @pytest.fixture(scope="module")
@@ -36,14 +31,6 @@ def example(tmp_path_factory, package) -> pathlib.Path:
         "-DCMAKE_CXX_FLAGS=-Wall -Wextra -Werror")
     run("cmake", "--build", folder)
     return folder / "example"
-
-
-@pytest.fixture(scope="module")
-def second(tmp_path_factory):
-    repository = tmp_path_factory.mktemp("second-repository")
-    small_models.add_demo(repository)
-    with harness.serving(tmp_path_factory.mktemp("second"), repository) as running:
-        yield running
 
 
 def test_the_package_is_one_header_and_one_archive(package):

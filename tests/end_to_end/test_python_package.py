@@ -1,15 +1,14 @@
 """client/python as users get it: sdist, wheel, and every block of its README, run as it stands."""
 
+import functools
 import pathlib
 import re
-import subprocess
 import sys
 import zipfile
 
 import pytest
 
 import harness
-import small_models
 from wire import ROOT
 
 SOURCE = ROOT / "client/python"
@@ -19,13 +18,7 @@ SNIPPETS = BLOCK.findall(README)
 FRONT_PAGE = BLOCK.findall((ROOT / "README.md").read_text())
 # Without pip's own environment for the build, which would ask the network.
 PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
-
-
-def run(*command, **options) -> str:
-    done = subprocess.run([str(one) for one in command], capture_output=True, text=True,
-                          timeout=120, check=False, **options)
-    assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
-    return done.stdout
+run = functools.partial(harness.output_of, timeout=120)
 
 
 @pytest.fixture(scope="session")
@@ -54,15 +47,6 @@ def installed(tmp_path_factory, wheel) -> pathlib.Path:
     folder = tmp_path_factory.mktemp("site")
     run(*PIP, "install", "--no-deps", "--no-index", "--target", folder, wheel)
     return folder
-
-
-@pytest.fixture(scope="session")
-def second(tmp_path_factory):
-    """Another daemon, for the snippet with two."""
-    repository = tmp_path_factory.mktemp("second-repository")
-    small_models.add_demo(repository)
-    with harness.serving(tmp_path_factory.mktemp("second"), repository) as running:
-        yield running
 
 
 def test_wheel_holds_types_and_generated_code(wheel):
