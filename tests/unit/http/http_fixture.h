@@ -17,9 +17,9 @@ namespace torchd {
 
 class HttpClient {
  public:
-  explicit HttpClient(const HttpServer& server)
+  explicit HttpClient(const HttpServer& server) : HttpClient(server.address()) {}
+  explicit HttpClient(const std::string& address)
       : fd_(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
-    const std::string& address = server.address();
     sockaddr_in to = {};
     to.sin_family = AF_INET;
     to.sin_port = htons(static_cast<in_port_t>(std::stoi(address.substr(address.rfind(':') + 1))));

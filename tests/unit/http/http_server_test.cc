@@ -289,12 +289,18 @@ TEST_F(HttpServerTest, TheEndWaitsForTheRepliesItOwes) {
   HttpClient client(*server_);
   client.Send(PostBytes("/echo", "text/plain", "x"));
   held.WaitForNotification();
+  const std::string address = server_->address();
   std::atomic<bool> gone{false};
   std::thread ender([&] {
     server_.reset();
     gone = true;
   });
-  while (Echo("y").find("HTTP/1.1 503 ") != 0 && !gone) std::this_thread::yield();
+  const auto refused = [&address] {
+    HttpClient other(address);
+    other.Send(PostBytes("/echo", "text/plain", "y", "Connection: close\r\n"));
+    return other.ReadAll().find("HTTP/1.1 503 ") == 0;
+  };
+  while (!gone && !refused()) std::this_thread::yield();
   EXPECT_FALSE(gone);
   answer({200, "text/plain", "late but here"});
   ender.join();
