@@ -26,7 +26,7 @@ namespace {
 constexpr int64_t kMebibyte = 1 << 20;
 // A .pt2 unpacks itself into files; a .pt alone has no business to write any.
 constexpr int64_t kPackageFileBytesMax = int64_t{16} << 30;
-constexpr size_t kFields = 7;
+constexpr size_t kFields = 8;
 constexpr char kSeparator = '\0';  // No path has one.
 constexpr int kTimedRuns = 3;
 
@@ -35,6 +35,7 @@ struct Order {
   VersionFolder folder;
   std::vector<TeamedPlan> plans = {};  // None: the version's own trial.
   int threads = 1;
+  std::chrono::milliseconds limit{0};  // Of the plans' trial.
 };
 
 std::string Encode(const Order& order) {
@@ -42,10 +43,10 @@ std::string Encode(const Order& order) {
   const auto name = [](std::string* text, TeamedPlan plan) {
     absl::StrAppend(text, Name(plan.plan), ":", plan.threads);
   };
-  return absl::StrJoin(
-      {absl::StrJoin(order.plans, " ", name), absl::StrCat(order.threads), folder.repository,
-       folder.model_folder, folder.folder, folder.model_file, folder.package_file},
-      absl::string_view(&kSeparator, 1));
+  return absl::StrJoin({absl::StrJoin(order.plans, " ", name), absl::StrCat(order.threads),
+                        absl::StrCat(order.limit.count()), folder.repository, folder.model_folder,
+                        folder.folder, folder.model_file, folder.package_file},
+                       absl::string_view(&kSeparator, 1));
 }
 
 absl::StatusOr<Order> Decode(absl::string_view request) {
@@ -61,12 +62,15 @@ absl::StatusOr<Order> Decode(absl::string_view request) {
     order.plans.emplace_back(*plan, threads);
   }
   if (!absl::SimpleAtoi(fields[1], &order.threads) || order.threads < 1) return odd;
+  int64_t limit_ms = 0;
+  if (!absl::SimpleAtoi(fields[2], &limit_ms) || limit_ms < 0) return odd;
+  order.limit = std::chrono::milliseconds(limit_ms);
   VersionFolder& folder = order.folder;
-  folder.repository = std::move(fields[2]);
-  folder.model_folder = std::move(fields[3]);
-  folder.folder = std::move(fields[4]);
-  folder.model_file = std::move(fields[5]);
-  folder.package_file = std::move(fields[6]);
+  folder.repository = std::move(fields[3]);
+  folder.model_folder = std::move(fields[4]);
+  folder.folder = std::move(fields[5]);
+  folder.model_file = std::move(fields[6]);
+  folder.package_file = std::move(fields[7]);
   return order;
 }
 
@@ -141,8 +145,9 @@ absl::StatusOr<std::vector<PlanCandidate>> RunPlanTrial(Trials& trials, const Ve
   const bool package = std::count(plans.begin(), plans.end(), TeamedPlan(Plan::kPackage)) > 0;
   TrialLimits trial_limits = LimitsOf(limits, limit);
   trial_limits.file_bytes_max = package ? kPackageFileBytesMax : 0;
-  const auto answer = trials.Run(Encode({.folder = folder, .plans = plans, .threads = threads}),
-                                 trial_limits, wanted);
+  const auto answer =
+      trials.Run(Encode({.folder = folder, .plans = plans, .threads = threads, .limit = limit}),
+                 trial_limits, wanted);
   if (package && !answer.ok()) RemoveAbandonedScratch();
   TORCHD_RETURN_IF_ERROR(answer.status());
   const std::vector<absl::string_view> lines = absl::StrSplit(answer->payload, '\n');
@@ -173,9 +178,9 @@ absl::StatusOr<std::string> TryModel(absl::string_view request) {
   TORCHD_ASSIGN_OR_RETURN(const VersionFiles files, ReadVersionFiles(order.folder));
   if (order.plans.empty()) return TryVersion(order.folder, files.config);
   PrepareExecutorThread(order.threads);
-  TORCHD_ASSIGN_OR_RETURN(
-      const std::vector<PlanCandidate> candidates,
-      TryPlans(order.folder.ModelFile(), files.config, order.plans, order.folder.package_file));
+  TORCHD_ASSIGN_OR_RETURN(const std::vector<PlanCandidate> candidates,
+                          TryPlans({order.folder.ModelFile(), order.folder.package_file},
+                                   files.config, order.plans, order.limit));
   return absl::StrJoin(candidates, "\n", [](std::string* text, const PlanCandidate& candidate) {
     *text += EncodeCandidate(candidate);
   });

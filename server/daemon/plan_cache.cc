@@ -23,7 +23,7 @@
 namespace torchd {
 namespace {
 
-constexpr char kFormat[] = "torchd plans 3";
+constexpr char kFormat[] = "torchd plans 4";
 constexpr size_t kRecordBytesMax = 64 * 1024;
 constexpr size_t kReasonBytesMax = 400;
 

@@ -18,6 +18,7 @@ constexpr Duration kWorthASearch = std::chrono::microseconds(300);
 constexpr std::chrono::milliseconds kTrialMin(500);
 // Two runs are close where the shorter takes more than this of the longer.
 constexpr double kCloseCall = 0.9;
+constexpr double kLeavesTime = 0.7;
 
 // Plans that are tried in one process, in turn.
 struct Group {
@@ -25,15 +26,13 @@ struct Group {
   double share = 1;  // Of what is left of the time, at most.
 };
 
-// Those that win most come first, for a large model's time may be over before the last; a package,
-// which is another file's code, comes apart from the others. What compiles for long, or may never
-// end, leaves time for the rest.
+// Those that win most come first and beside each other, for a large model's time may be over before
+// the last; a package, which is another file's code, comes apart from the others. What compiles for
+// long, or may never end, leaves time for the rest.
 std::vector<Group> GroupsOf(const VersionFolder& folder, const ModelConfig& config) {
-  constexpr double kLeavesTime = 0.7;
-  std::vector<Group> groups = {{{Plan::kDirect}}};
+  std::vector<Group> groups = {{{Plan::kDirect, Plan::kGraph}, kLeavesTime}};
   if (PackageMayServe(folder, config)) groups.push_back({{Plan::kPackage}});
   if (config.plan_difference_max > 0) groups.push_back({{Plan::kBf16, Plan::kFp16, Plan::kInt8}});
-  groups.push_back({{Plan::kGraph}, kLeavesTime});
   groups.push_back({{Plan::kOneDnn, Plan::kChannelsLast, Plan::kSaved}});
   return groups;
 }
@@ -69,6 +68,13 @@ bool StoppedShort(const absl::Status& why) {
   return absl::IsUnavailable(why) || absl::IsCancelled(why);
 }
 
+PlanCandidate NotTimed(Plan plan, const absl::Status& why) {
+  const bool late = absl::IsDeadlineExceeded(why) || StoppedShort(why);
+  return {.plan = plan,
+          .state = late ? State::kUntried : State::kFailed,
+          .reason = std::string(why.message())};
+}
+
 PlanChoice Without(std::string why, Plan plan = kDefaultPlan) {
   PlanChoice choice;
   choice.plan = plan;
@@ -76,12 +82,23 @@ PlanChoice Without(std::string why, Plan plan = kDefaultPlan) {
   return choice;
 }
 
+bool IsKnown(const PlanCandidate& candidate, const ModelConfig& config) {
+  if (candidate.state == State::kForbidden) return config.plans_forbidden.count(candidate.plan) > 0;
+  return candidate.state != State::kUntried || candidate.threads > 0;
+}
+
 // The times of an earlier search serve under other rules of the owner's as well, unless they allow
 // now what was never tried.
 bool Serves(const std::vector<PlanCandidate>& known, const ModelConfig& config) {
-  return std::all_of(known.begin(), known.end(), [&](const PlanCandidate& candidate) {
-    return candidate.state != State::kForbidden || config.plans_forbidden.count(candidate.plan) > 0;
-  });
+  return std::all_of(known.begin(), known.end(),
+                     [&](const PlanCandidate& candidate) { return IsKnown(candidate, config); });
+}
+
+const PlanCandidate* Find(const std::vector<PlanCandidate>& candidates, Plan plan) {
+  for (const PlanCandidate& candidate : candidates) {
+    if (candidate.plan == plan && candidate.threads == 0) return &candidate;
+  }
+  return nullptr;
 }
 
 std::vector<PlanCandidate> Allowed(std::vector<PlanCandidate> known, const ModelConfig& config) {
@@ -149,13 +166,11 @@ PlanChoice PlanSearch::Search(const VersionFolder& folder, const ModelConfig& co
   absl::MutexLock one_at_a_time(&mutex_);
   // Of the same bytes under another name.
   if (auto choice = Known(key, config)) return *std::move(choice);
-  std::vector<PlanCandidate> candidates = TryAll(folder, config, wanted);
+  const Instant end = clock_.Now() + options_.budget;
+  std::vector<PlanCandidate> candidates = TryAll(
+      {folder, config, end, wanted}, cache_.Find(key).value_or(std::vector<PlanCandidate>()));
   if (wanted && !wanted()) return Without("nobody waited for the search");
-  // What a busy machine left untried gets its chance at the next load.
-  const bool all_tried = std::none_of(
-      candidates.begin(), candidates.end(),
-      [](const PlanCandidate& candidate) { return candidate.state == State::kUntried; });
-  if (all_tried) cache_.Keep(key, candidates);
+  cache_.Keep(key, candidates);
   PlanChoice choice = Fastest(std::move(candidates));
   const bool none =
       std::none_of(choice.candidates.begin(), choice.candidates.end(),
@@ -171,46 +186,77 @@ PlanChoice PlanSearch::Search(const VersionFolder& folder, const ModelConfig& co
   return choice;
 }
 
-std::vector<PlanCandidate> PlanSearch::TryAll(const VersionFolder& folder,
-                                              const ModelConfig& config, const Wanted& wanted) {
-  const Instant end = clock_.Now() + options_.budget;
+// What a busy machine left untried gets its chance at the next load, and then has the time for
+// itself, so that all is known some day.
+std::vector<PlanCandidate> PlanSearch::TryAll(const Task& task,
+                                              const std::vector<PlanCandidate>& kept) {
   std::vector<PlanCandidate> candidates;
-  for (const Group& group : GroupsOf(folder, config)) {
-    std::vector<Plan> allowed;
+  for (const PlanCandidate& candidate : kept) {
+    const bool known = IsKnown(candidate, task.config) && candidate.state != State::kForbidden;
+    if (known) candidates.push_back(candidate);
+  }
+  std::vector<std::vector<Plan>> beside(1);  // First, what an earlier search has compared.
+  for (const PlanCandidate& candidate : candidates) beside[0].push_back(candidate.plan);
+  for (const Group& group : GroupsOf(task.folder, task.config)) {
+    std::vector<Plan> together;
     for (const Plan plan : group.plans) {
-      if (config.plans_forbidden.count(plan) == 0) allowed.push_back(plan);
+      if (task.config.plans_forbidden.count(plan) > 0) {
+        if (Find(candidates, plan) == nullptr) candidates.push_back({.plan = plan});
+        continue;
+      }
+      const PlanCandidate* const earlier = Find(kept, plan);
+      if (earlier == nullptr || earlier->state == State::kForbidden) together.push_back(plan);
+      if (earlier == nullptr || earlier->state != State::kUntried) continue;
+      if (!task.IsWanted()) return candidates;
+      Append(candidates, TryAlone(task, plan));
     }
-    if (wanted && !wanted()) return candidates;
-    const Instant now = clock_.Now();
-    const auto share = std::chrono::duration_cast<Duration>((end - now) * group.share);
-    Append(candidates, TryGroup(folder, allowed, now + share, wanted));
-    for (const Plan plan : group.plans) {
-      if (config.plans_forbidden.count(plan) > 0) candidates.push_back({.plan = plan});
+    if (together.empty()) continue;
+    if (!task.IsWanted()) return candidates;
+    auto tried = TryTogether(task, together, group.share);
+    if (tried.ok()) {
+      beside.push_back(together);
+      Append(candidates, *std::move(tried));
+      continue;
+    }
+    const bool each = together.size() > 1 && !StoppedShort(tried.status());
+    for (const Plan plan : together) {
+      Append(candidates, each ? TryAlone(task, plan)
+                              : std::vector<PlanCandidate>{NotTimed(plan, tried.status())});
     }
   }
-  RunOff(folder, candidates, end, wanted);
-  if (config.plan_threads == 0) TryFewerThreads(folder, candidates, end, wanted);
-  return Allowed(std::move(candidates), config);
+  RunOff(task, beside, candidates);
+  if (task.config.plan_threads == 0) TryFewerThreads(task, candidates);
+  return Allowed(std::move(candidates), task.config);
 }
 
-// Those of different groups ran at different times. Where the two best are close, they run once
-// more, in turn.
-void PlanSearch::RunOff(const VersionFolder& folder, std::vector<PlanCandidate>& candidates,
-                        Instant end, const Wanted& wanted) {
+// Those of different trials ran at different times. Where the two best are close, they run once
+// more, in turn; those `beside` each other have.
+void PlanSearch::RunOff(const Task& task, const std::vector<std::vector<Plan>>& beside,
+                        std::vector<PlanCandidate>& candidates) {
   std::vector<PlanCandidate*> timed;
   for (PlanCandidate& candidate : candidates) {
     const bool other = candidate.plan != kDefaultPlan && candidate.state == State::kTimed;
-    if (other && candidate.ratio < 1) timed.push_back(&candidate);
+    if (other && candidate.ratio < 1 && candidate.threads == 0) timed.push_back(&candidate);
   }
-  if (timed.size() < 2 || (wanted && !wanted())) return;
+  if (timed.size() < 2 || !task.IsWanted()) return;
   std::partial_sort(
       timed.begin(), timed.begin() + 2, timed.end(),
       [](const PlanCandidate* a, const PlanCandidate* b) { return a->ratio < b->ratio; });
   if (timed[0]->ratio < kCloseCall * timed[1]->ratio) return;
-  for (PlanCandidate& again : TryGroup(folder, {timed[0]->plan, timed[1]->plan}, end, wanted)) {
+  const std::vector<Plan> best = {timed[0]->plan, timed[1]->plan};
+  const bool were_beside =
+      std::any_of(beside.begin(), beside.end(), [&best](const std::vector<Plan>& plans) {
+        return std::all_of(best.begin(), best.end(), [&plans](Plan plan) {
+          return std::count(plans.begin(), plans.end(), plan) > 0;
+        });
+      });
+  if (were_beside) return;
+  const auto tried = TryTogether(task, best, 1);
+  if (!tried.ok()) return;
+  for (const PlanCandidate& again : *tried) {
     if (again.state != State::kTimed) continue;
     for (size_t i = 0; i < 2; ++i) {
-      if (again.plan == timed[i]->plan) *timed[i] = again;
+      if (again.plan == best[i]) *timed[i] = again;
     }
   }
 }
@@ -218,28 +264,27 @@ void PlanSearch::RunOff(const VersionFolder& folder, std::vector<PlanCandidate>&
 // The best one once more on all threads, beside itself on fewer. A search whose time is over goes
 // without: whose runs are long rather wants more threads. Packages have those that they were
 // compiled for.
-void PlanSearch::TryFewerThreads(const VersionFolder& folder,
-                                 std::vector<PlanCandidate>& candidates, Instant end,
-                                 const Wanted& wanted) {
+void PlanSearch::TryFewerThreads(const Task& task, std::vector<PlanCandidate>& candidates) {
   const Plan best = Fastest(candidates).plan;
-  const bool timed =
-      std::any_of(candidates.begin(), candidates.end(), [best](const PlanCandidate& candidate) {
-        return candidate.plan == best && candidate.state == State::kTimed;
-      });
-  const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(end - clock_.Now());
-  if (!timed || best == Plan::kPackage || left < kTrialMin || (wanted && !wanted())) return;
-  if (options_.threads == 1) return;
+  const PlanCandidate* const of_best = Find(candidates, best);
+  if (of_best == nullptr || of_best->state != State::kTimed || best == Plan::kPackage) return;
+  if (options_.threads == 1 || task.end - clock_.Now() < kTrialMin || !task.IsWanted()) return;
+  candidates.erase(  // Of an earlier search, whose best was another.
+      std::remove_if(candidates.begin(), candidates.end(),
+                     [](const PlanCandidate& candidate) { return candidate.threads > 0; }),
+      candidates.end());
   std::vector<TeamedPlan> plans;
   if (best != kDefaultPlan) plans.emplace_back(best);
   for (const int threads : FewerThreads(options_.threads)) plans.emplace_back(best, threads);
-  const auto tried = try_plans_(folder, plans, left, wanted);
+  const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(task.end - clock_.Now());
+  const auto tried = try_plans_(task.folder, plans, left, task.wanted);
   if (!tried.ok()) {
-    const State state = StoppedShort(tried.status()) ? State::kUntried : State::kFailed;
+    const bool late = absl::IsDeadlineExceeded(tried.status()) || StoppedShort(tried.status());
     for (const TeamedPlan plan : plans) {
       if (plan.threads == 0) continue;
       candidates.push_back({.plan = plan.plan,
                             .threads = plan.threads,
-                            .state = state,
+                            .state = late ? State::kUntried : State::kFailed,
                             .reason = std::string(tried.status().message())});
     }
     return;
@@ -253,33 +298,26 @@ void PlanSearch::TryFewerThreads(const VersionFolder& folder,
   }
 }
 
-// One that crashes, hangs or takes too much memory takes its group along; then each is tried alone.
-std::vector<PlanCandidate> PlanSearch::TryGroup(const VersionFolder& folder,
-                                                const std::vector<Plan>& plans, Instant end,
-                                                const Wanted& wanted) {
-  if (plans.empty()) return {};
-  const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(end - clock_.Now());
-  absl::Status why = absl::DeadlineExceededError(
-      absl::StrCat("the search's ", options_.budget.count(), " ms were over"));
-  // Who had much time and did not end would not next time either.
-  const bool had_time = left >= options_.budget / 2;
+absl::StatusOr<std::vector<PlanCandidate>> PlanSearch::TryTogether(const Task& task,
+                                                                   const std::vector<Plan>& plans,
+                                                                   double share) {
+  const auto left =
+      std::chrono::duration_cast<std::chrono::milliseconds>((task.end - clock_.Now()) * share);
   if (left >= kTrialMin) {
-    auto tried = try_plans_(folder, {plans.begin(), plans.end()}, left, wanted);
-    if (tried.ok()) return *std::move(tried);
-    why = tried.status();
+    return try_plans_(task.folder, {plans.begin(), plans.end()}, left, task.wanted);
   }
-  std::vector<PlanCandidate> candidates;
-  for (const Plan plan : plans) {
-    if (plans.size() > 1 && !absl::IsDeadlineExceeded(why) && !StoppedShort(why)) {
-      Append(candidates, TryGroup(folder, {plan}, end, wanted));
-      continue;
-    }
-    const bool failed = absl::IsDeadlineExceeded(why) ? had_time : !StoppedShort(why);
-    candidates.push_back({.plan = plan,
-                          .state = failed ? State::kFailed : State::kUntried,
-                          .reason = std::string(why.message())});
-  }
-  return candidates;
+  return absl::DeadlineExceededError(
+      absl::StrCat("the search's ", options_.budget.count(), " ms were over"));
+}
+
+std::vector<PlanCandidate> PlanSearch::TryAlone(const Task& task, Plan plan) {
+  // Who had much time and did not end would not next time either.
+  const bool had_time = (task.end - clock_.Now()) * kLeavesTime >= options_.budget / 2;
+  auto tried = TryTogether(task, {plan}, kLeavesTime);
+  const bool late = absl::IsDeadlineExceeded(tried.status());
+  if (!tried.ok()) tried = std::vector<PlanCandidate>{NotTimed(plan, tried.status())};
+  if (late && had_time) tried->back().state = State::kFailed;
+  return *std::move(tried);
 }
 
 }  // namespace torchd

@@ -50,18 +50,28 @@ class PlanSearch {
       ABSL_LOCKS_EXCLUDED(mutex_);
 
  private:
+  struct Task {
+    bool IsWanted() const { return !wanted || wanted(); }
+
+    const VersionFolder& folder;
+    const ModelConfig& config;
+    const Instant end;
+    const Wanted& wanted;
+  };
+
   // By an earlier search.
   std::optional<PlanChoice> Known(const std::string& key, const ModelConfig& config) const;
   PlanChoice Search(const VersionFolder& folder, const ModelConfig& config, const std::string& key,
                     const Wanted& wanted) ABSL_LOCKS_EXCLUDED(mutex_);
-  std::vector<PlanCandidate> TryAll(const VersionFolder& folder, const ModelConfig& config,
-                                    const Wanted& wanted);
-  std::vector<PlanCandidate> TryGroup(const VersionFolder& folder, const std::vector<Plan>& plans,
-                                      Instant end, const Wanted& wanted);
-  void RunOff(const VersionFolder& folder, std::vector<PlanCandidate>& candidates, Instant end,
-              const Wanted& wanted);
-  void TryFewerThreads(const VersionFolder& folder, std::vector<PlanCandidate>& candidates,
-                       Instant end, const Wanted& wanted);
+  std::vector<PlanCandidate> TryAll(const Task& task, const std::vector<PlanCandidate>& kept);
+  // In one process, in at most `share` of the time that is left.
+  absl::StatusOr<std::vector<PlanCandidate>> TryTogether(const Task& task,
+                                                         const std::vector<Plan>& plans,
+                                                         double share);
+  std::vector<PlanCandidate> TryAlone(const Task& task, Plan plan);
+  void RunOff(const Task& task, const std::vector<std::vector<Plan>>& beside,
+              std::vector<PlanCandidate>& candidates);
+  void TryFewerThreads(const Task& task, std::vector<PlanCandidate>& candidates);
 
   const Options options_;
   const PlanCache cache_;

@@ -23,6 +23,7 @@ constexpr int kWarmRuns = 3;
 constexpr int kTurnsMin = 5;
 constexpr int kTurnsMax = 60;
 constexpr Duration kTimingMax = std::chrono::milliseconds(1000);  // Times the number of plans.
+constexpr double kShareToUse = 0.85;  // Of the time, before the process is killed.
 constexpr int64_t kTextLength = 128;
 
 // Of a text model: as long as a usual text, if it takes such.
@@ -71,7 +72,7 @@ double Difference(const std::vector<Tensor>& expected, const std::vector<Tensor>
 struct Runner {
   PlanCandidate candidate;
   std::unique_ptr<Model> model;  // Null: it is out.
-  Duration run{0};               // Median.
+  Duration run{0};               // The last one; once timed, the median.
 
   void Out(PlanCandidate::State state, std::string reason) {
     candidate.state = state;
@@ -85,98 +86,159 @@ bool TakesPictures(const ModelSignature& signature) {
                      [](const TensorSpec& input) { return input.shape.size() == 3; });
 }
 
-// Warms the runner up, and puts it out if it does not answer as expected.
-void Compare(Runner& runner, const std::vector<std::vector<Tensor>>& rows,
-             const std::vector<std::vector<Tensor>>& expected, double difference_max) {
-  using State = PlanCandidate::State;
-  for (size_t i = 0; i < rows.size(); ++i) {
-    for (int run = 0; run < kWarmRuns; ++run) {
-      const auto got = Run(*runner.model, rows[i]);
-      if (!got.ok()) return runner.Out(State::kFailed, std::string(got.status().message()));
-      double& difference = runner.candidate.difference;
-      difference = std::max(difference, Difference(expected[i], *got));
+// The default plan and others of one model, in one process.
+class PlanTrial {
+ public:
+  PlanTrial(const PlanTrialFiles& files, const ModelConfig& config, Duration time_max)
+      : files_(files), config_(config), end_(clock_.Now() + time_max) {}
+
+  // The rows, and the saved model's answers to them.
+  absl::Status Prepare() {
+    TORCHD_ASSIGN_OR_RETURN(const auto saved, LoadModel(files_.model, config_, Plan::kSaved));
+    takes_pictures_ = TakesPictures(saved->signature());
+    rows_ = {TrialRow(saved->signature().inputs, LengthOf(config_))};
+    rows_.push_back(VariedRow(rows_[0]));
+    for (const std::vector<Tensor>& row : rows_) {
+      TORCHD_ASSIGN_OR_RETURN(expected_.emplace_back(), Run(*saved, row));
+    }
+    return absl::OkStatus();
+  }
+
+  void Add(TeamedPlan plan) {
+    Runner& runner = runners_.emplace_back();
+    runner.candidate.plan = plan.plan;
+    runner.candidate.threads = plan.threads;
+    // The default and one more are tried whatever it takes.
+    if (runners_.size() > 2 && !HasTimeForMore()) {
+      return runner.Out(PlanCandidate::State::kUntried, "there was no time left for it");
+    }
+    const Instant begin = clock_.Now();
+    Warm(runner, plan);
+    longest_ = std::max<Duration>(longest_, clock_.Now() - begin);
+  }
+
+  absl::Status Time() {
+    std::vector<Candidate> candidates;
+    for (Runner* const runner : Running()) {
+      const std::vector<Tensor>& row = rows_[1];
+      candidates.push_back({.run = [runner, &row] { return Run(*runner->model, row).status(); },
+                            .prepare = [runner] { OpenTeamOf(runner->model->threads()); }});
+    }
+    const int count = static_cast<int>(candidates.size());
+    const SeriesLimits limits = {
+        .repeats_min = kTurnsMin,
+        .repeats_max = kTurnsMax,
+        .time_max =
+            std::max(std::min<Duration>(kTimingMax * count, end_ - clock_.Now()), Duration(1))};
+    TORCHD_ASSIGN_OR_RETURN(const std::vector<Series> measured,
+                            MeasureInTurns(candidates, limits, clock_));
+    for (size_t i = 0; i < measured.size(); ++i) Running()[i]->run = Median(measured[i].times());
+    return absl::OkStatus();
+  }
+
+  // INTERNAL where the default plan does not run.
+  absl::Status DefaultRuns() const {
+    if (runners_[0].model != nullptr) return absl::OkStatus();
+    return absl::InternalError(runners_[0].candidate.reason);
+  }
+
+  std::vector<PlanCandidate> Results() {
+    const double usual = std::max(Seconds(runners_[0].run), 1e-9);
+    std::vector<PlanCandidate> candidates;
+    for (Runner& runner : runners_) {
+      if (runner.model != nullptr) {
+        runner.candidate.state = PlanCandidate::State::kTimed;
+        runner.candidate.run = runner.run;
+        runner.candidate.ratio = Seconds(runner.candidate.run) / usual;
+      }
+      candidates.push_back(std::move(runner.candidate));
+    }
+    return candidates;
+  }
+
+ private:
+  std::vector<Runner*> Running() {
+    std::vector<Runner*> running;
+    for (Runner& runner : runners_) {
+      if (runner.model != nullptr) running.push_back(&runner);
+    }
+    return running;
+  }
+
+  // To be made, as long as the longest so far took for that; then turns of all.
+  bool HasTimeForMore() {
+    Duration turn{0};
+    Duration longest_run{0};
+    for (const Runner* const runner : Running()) {
+      turn += runner->run;
+      longest_run = std::max(longest_run, runner->run);
+    }
+    return clock_.Now() + longest_ + kTurnsMin * (turn + longest_run) < end_;
+  }
+
+  void Warm(Runner& runner, TeamedPlan plan) {
+    using State = PlanCandidate::State;
+    if (plan.plan == Plan::kChannelsLast && !takes_pictures_) {
+      return runner.Out(State::kFailed, "the model takes no pictures");
+    }
+    auto made = LoadModel(files_.model, config_, plan, files_.package);
+    if (!made.ok()) return runner.Out(State::kFailed, std::string(made.status().message()));
+    if (config_.rows_per_batch_max > 1 && !(*made)->batches()) {
+      return runner.Out(State::kFailed,
+                        absl::StrCat("the package takes one row a run, rows_per_batch_max is ",
+                                     config_.rows_per_batch_max));
+    }
+    runner.model = *std::move(made);
+    Compare(runner);
+  }
+
+  // Warms the runner up, and puts it out if it does not answer as expected.
+  void Compare(Runner& runner) {
+    using State = PlanCandidate::State;
+    for (size_t i = 0; i < rows_.size(); ++i) {
+      for (int run = 0; run < (i == 0 ? kWarmRuns : 1); ++run) {
+        const Instant begin = clock_.Now();
+        const auto got = Run(*runner.model, rows_[i]);
+        runner.run = clock_.Now() - begin;
+        if (!got.ok()) return runner.Out(State::kFailed, std::string(got.status().message()));
+        double& difference = runner.candidate.difference;
+        difference = std::max(difference, Difference(expected_[i], *got));
+      }
+    }
+    if (runner.model->fallbacks() > 0) {
+      return runner.Out(State::kFailed, "it fails where the saved model does not");
+    }
+    const double difference_max = std::max(kPlanTolerance, config_.plan_difference_max);
+    if (runner.candidate.difference > difference_max) {
+      runner.Out(State::kWrong, absl::StrCat("its answers differ by ", runner.candidate.difference,
+                                             ", at most ", difference_max));
     }
   }
-  if (runner.model->fallbacks() > 0) {
-    return runner.Out(State::kFailed, "it fails where the saved model does not");
-  }
-  if (runner.candidate.difference > difference_max) {
-    runner.Out(State::kWrong, absl::StrCat("its answers differ by ", runner.candidate.difference,
-                                           ", at most ", difference_max));
-  }
-}
 
-absl::Status Time(std::vector<Runner>& runners, const std::vector<Tensor>& row) {
-  std::vector<Candidate> candidates;
-  std::vector<Runner*> timed;
-  for (Runner& runner : runners) {
-    if (runner.model == nullptr) continue;
-    timed.push_back(&runner);
-    candidates.push_back({.run = [&runner, &row] { return Run(*runner.model, row).status(); },
-                          .prepare = [&runner] { OpenTeamOf(runner.model->threads()); }});
-  }
-  const SteadyClock clock;
-  const SeriesLimits limits = {.repeats_min = kTurnsMin,
-                               .repeats_max = kTurnsMax,
-                               .time_max = kTimingMax * static_cast<int>(runners.size())};
-  TORCHD_ASSIGN_OR_RETURN(const std::vector<Series> measured,
-                          MeasureInTurns(candidates, limits, clock));
-  for (size_t i = 0; i < timed.size(); ++i) timed[i]->run = Median(measured[i].times());
-  return absl::OkStatus();
-}
+  const PlanTrialFiles& files_;
+  const ModelConfig& config_;
+  const SteadyClock clock_;
+  const Instant end_;
+  bool takes_pictures_ = false;
+  std::vector<std::vector<Tensor>> rows_;
+  std::vector<std::vector<Tensor>> expected_;
+  std::vector<Runner> runners_;
+  Duration longest_{0};  // To make a plan and warm it up.
+};
 
 }  // namespace
 
-absl::StatusOr<std::vector<PlanCandidate>> TryPlans(const std::string& path,
+absl::StatusOr<std::vector<PlanCandidate>> TryPlans(const PlanTrialFiles& files,
                                                     const ModelConfig& config,
                                                     const std::vector<TeamedPlan>& plans,
-                                                    const std::string& package) {
-  TORCHD_ASSIGN_OR_RETURN(const auto saved, LoadModel(path, config, Plan::kSaved));
-  const ModelSignature& signature = saved->signature();
-  std::vector<std::vector<Tensor>> rows = {TrialRow(signature.inputs, LengthOf(config))};
-  rows.push_back(VariedRow(rows[0]));
-  std::vector<std::vector<Tensor>> expected;
-  for (const std::vector<Tensor>& row : rows) {
-    TORCHD_ASSIGN_OR_RETURN(expected.emplace_back(), Run(*saved, row));
-  }
-  std::vector<TeamedPlan> all = {kDefaultPlan};
-  all.insert(all.end(), plans.begin(), plans.end());
-  std::vector<Runner> runners;
-  for (const TeamedPlan plan : all) {
-    Runner& runner = runners.emplace_back();
-    runner.candidate.plan = plan.plan;
-    runner.candidate.threads = plan.threads;
-    if (plan.plan == Plan::kChannelsLast && !TakesPictures(signature)) {
-      runner.Out(PlanCandidate::State::kFailed, "the model takes no pictures");
-      continue;
-    }
-    auto made = LoadModel(path, config, plan, package);
-    if (!made.ok()) {
-      runner.Out(PlanCandidate::State::kFailed, std::string(made.status().message()));
-      continue;
-    }
-    if (config.rows_per_batch_max > 1 && !(*made)->batches()) {
-      runner.Out(PlanCandidate::State::kFailed,
-                 absl::StrCat("the package takes one row a run, rows_per_batch_max is ",
-                              config.rows_per_batch_max));
-      continue;
-    }
-    runner.model = *std::move(made);
-    Compare(runner, rows, expected, std::max(kPlanTolerance, config.plan_difference_max));
-  }
-  if (runners[0].model == nullptr) return absl::InternalError(runners[0].candidate.reason);
-  TORCHD_RETURN_IF_ERROR(Time(runners, rows[1]));
-  const double usual = std::max(Seconds(runners[0].run), 1e-9);
-  std::vector<PlanCandidate> candidates;
-  for (Runner& runner : runners) {
-    if (runner.model != nullptr) {
-      runner.candidate.state = PlanCandidate::State::kTimed;
-      runner.candidate.run = runner.run;
-      runner.candidate.ratio = Seconds(runner.candidate.run) / usual;
-    }
-    candidates.push_back(std::move(runner.candidate));
-  }
-  return candidates;
+                                                    Duration limit) {
+  PlanTrial trial(files, config, std::chrono::duration_cast<Duration>(limit * kShareToUse));
+  TORCHD_RETURN_IF_ERROR(trial.Prepare());
+  trial.Add(kDefaultPlan);
+  TORCHD_RETURN_IF_ERROR(trial.DefaultRuns());
+  for (const TeamedPlan plan : plans) trial.Add(plan);
+  TORCHD_RETURN_IF_ERROR(trial.Time());
+  return trial.Results();
 }
 
 }  // namespace torchd

@@ -15,13 +15,18 @@ namespace torchd {
 // Unless the configuration allows more.
 inline constexpr double kPlanTolerance = 1e-4;
 
-// Of a TorchScript file: the default plan on all threads first, then each of `plans`, timed, wrong
-// or failed. An error: the model does not load or run at all. `package`: the same model, for the
-// plan of that name; one that takes a row at a time fails where the model's owner asks for batches.
-// Requires: a thread prepared by PrepareExecutorThread().
-absl::StatusOr<std::vector<PlanCandidate>> TryPlans(const std::string& path,
+struct PlanTrialFiles {
+  std::string model;         // TorchScript.
+  std::string package = {};  // The same model, for the plan of that name.
+};
+
+// The default plan on all threads first, then each of `plans`: timed, wrong, failed, or, where not
+// much is left of `limit`, untried, so that what others took is not lost. An error: the model does
+// not load or run at all. A package that takes a row at a time fails where the model's owner asks
+// for batches. Requires: a thread prepared by PrepareExecutorThread().
+absl::StatusOr<std::vector<PlanCandidate>> TryPlans(const PlanTrialFiles& files,
                                                     const ModelConfig& config,
                                                     const std::vector<TeamedPlan>& plans,
-                                                    const std::string& package = {});
+                                                    Duration limit);
 
 }  // namespace torchd

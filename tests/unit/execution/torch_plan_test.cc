@@ -148,11 +148,12 @@ class TryPlansTest : public ::testing::Test {
   absl::StatusOr<std::vector<PlanCandidate>> TryAny(const torch::jit::Module& network,
                                                     const std::vector<TeamedPlan>& plans) const {
     network.save(folder_.Path("model.pt"));
-    return TryPlans(folder_.Path("model.pt"), config_, plans);
+    return TryPlans({folder_.Path("model.pt")}, config_, plans, limit_);
   }
 
   const TempFolder folder_;
   ModelConfig config_;
+  Duration limit_ = std::chrono::minutes(1);
 };
 
 TEST_F(TryPlansTest, EachIsTimedBesideTheDefault) {
@@ -166,6 +167,16 @@ TEST_F(TryPlansTest, EachIsTimedBesideTheDefault) {
     EXPECT_GT(candidate.run, Duration(0));
     EXPECT_LT(candidate.difference, kPlanTolerance);
   }
+}
+
+TEST_F(TryPlansTest, WithoutMuchTimeTheFirstIsTimedAndOthersLeft) {
+  limit_ = std::chrono::milliseconds(1);
+  const auto tried = Try(MakeNetwork(), {Plan::kGraph, Plan::kOneDnn});
+  ASSERT_EQ(tried.size(), 3u);
+  EXPECT_EQ(tried[0].state, State::kTimed);
+  EXPECT_EQ(tried[1].state, State::kTimed);
+  EXPECT_EQ(tried[2].state, State::kUntried);
+  EXPECT_EQ(tried[2].reason, "there was no time left for it");
 }
 
 TEST_F(TryPlansTest, FewerThreadsAreTimedBesideAll) {
