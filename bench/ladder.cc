@@ -1,7 +1,7 @@
 // One model by every rung of the ladder, each in blocks of runs that whoever asks for them
 // interleaves, with another runtime's too if it likes:
 //   classic   TorchScript as it was saved, in the loop that everybody writes
-//   NAME      one of torchd's plans, in this process
+//   NAME      one of torchd's plans, in this process; NAME:N on N threads
 //   served    the daemon, over TCP
 //   echo      a bare gRPC echo of the same payload, over TCP
 // All runs of this process are done by one thread, prepared as an executor's is.
@@ -149,9 +149,13 @@ class Ladder {
   }
 
   Run Planned(const std::string& name) {
-    const auto plan = torchd::PlanByName(name);
-    if (!plan) throw std::runtime_error("no plan of that name");
-    auto loaded = torchd::TorchModel::Load(file_, config_, *plan);
+    const std::vector<std::string> parts = absl::StrSplit(name, ':');
+    const auto plan = torchd::PlanByName(parts[0]);
+    int threads = 0;
+    if (!plan || (parts.size() > 1 && !absl::SimpleAtoi(parts[1], &threads))) {
+      throw std::runtime_error("no plan of that name");
+    }
+    auto loaded = torchd::TorchModel::Load(file_, config_, {*plan, threads});
     if (!loaded.ok()) throw std::runtime_error(std::string(loaded.status().message()));
     const std::shared_ptr<torchd::Model> model = *std::move(loaded);
     return [this, model] {

@@ -24,12 +24,13 @@ def stopped(process):
 
 @contextlib.contextmanager
 def torchd(repository):
-    """The daemon on ports of the kernel's choice; yields its gRPC address."""
+    """The daemon on ports of the kernel's choice, which knows no earlier search; yields its gRPC
+    address."""
     with tempfile.TemporaryDirectory() as folder:
         address_file = pathlib.Path(folder) / "addresses.json"
         command = [BUILD / "torchd", "--model-repository", repository, "--grpc-address",
                    "127.0.0.1:0", "--http-address", "127.0.0.1:0", "--address-file", address_file,
-                   "--log-level", "warning"]
+                   "--log-level", "warning", "--plan-cache", pathlib.Path(folder) / "plans"]
         with stopped(subprocess.Popen([str(word) for word in command])) as process:
             until = time.monotonic() + START_SECONDS_MAX
             while not address_file.exists():
