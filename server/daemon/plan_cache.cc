@@ -27,6 +27,31 @@ constexpr char kFormat[] = "torchd plans 4";
 constexpr size_t kRecordBytesMax = 64 * 1024;
 constexpr size_t kReasonBytesMax = 400;
 
+class Sha256 {
+ public:
+  Sha256() : context_(EVP_MD_CTX_new(), &EVP_MD_CTX_free) {
+    ok_ = EVP_DigestInit_ex(context_.get(), EVP_sha256(), nullptr) == 1;
+  }
+
+  bool ok() const { return ok_; }
+  void Add(absl::string_view bytes) {
+    EVP_DigestUpdate(context_.get(), bytes.data(), bytes.size());
+  }
+
+  // In hexadecimal.
+  std::string Digest() {
+    std::string digest(EVP_MAX_MD_SIZE, '\0');
+    unsigned int size = 0;
+    EVP_DigestFinal_ex(context_.get(), reinterpret_cast<unsigned char*>(digest.data()), &size);
+    digest.resize(size);
+    return absl::BytesToHexString(digest);
+  }
+
+ private:
+  const std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context_;
+  bool ok_ = false;
+};
+
 std::string Expanded(const std::string& folder) {
   if (!absl::StartsWith(folder, "~/")) return folder;
   const char* const home = std::getenv("HOME");
@@ -34,17 +59,20 @@ std::string Expanded(const std::string& folder) {
   return absl::StrCat(home, folder.substr(1));
 }
 
+// Virtual machines of one name may be allowed different instructions.
 std::string CpuName() {
   std::ifstream file("/proc/cpuinfo");
   std::string line;
-  while (std::getline(file, line)) {
+  std::string name = "unknown";
+  std::string flags;
+  while (flags.empty() && std::getline(file, line)) {
     const std::pair<absl::string_view, absl::string_view> field =
         absl::StrSplit(line, absl::MaxSplits(':', 1));
-    if (absl::StripAsciiWhitespace(field.first) == "model name") {
-      return std::string(absl::StripAsciiWhitespace(field.second));
-    }
+    const absl::string_view key = absl::StripAsciiWhitespace(field.first);
+    if (key == "model name") name = std::string(absl::StripAsciiWhitespace(field.second));
+    if (key == "flags") flags = std::string(field.second);
   }
-  return "unknown";
+  return absl::StrCat(name, " ", DigestOfText(flags).substr(0, 8));
 }
 
 }  // namespace
@@ -92,19 +120,20 @@ std::string PlanMachine(int threads, absl::string_view libtorch) {
 
 std::string DigestOf(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
-  const std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context(EVP_MD_CTX_new(),
-                                                                        &EVP_MD_CTX_free);
-  if (!file || EVP_DigestInit_ex(context.get(), EVP_sha256(), nullptr) != 1) return "";
+  Sha256 sha;
+  if (!file || !sha.ok()) return "";
   std::string block(size_t{1} << 20, '\0');
   while (file.read(block.data(), static_cast<std::streamsize>(block.size())), file.gcount() > 0) {
-    EVP_DigestUpdate(context.get(), block.data(), static_cast<size_t>(file.gcount()));
+    sha.Add({block.data(), static_cast<size_t>(file.gcount())});
   }
-  if (file.bad()) return "";
-  std::string digest(EVP_MAX_MD_SIZE, '\0');
-  unsigned int size = 0;
-  EVP_DigestFinal_ex(context.get(), reinterpret_cast<unsigned char*>(digest.data()), &size);
-  digest.resize(size);
-  return absl::BytesToHexString(digest);
+  return file.bad() ? "" : sha.Digest();
+}
+
+std::string DigestOfText(absl::string_view text) {
+  Sha256 sha;
+  if (!sha.ok()) return "";
+  sha.Add(text);
+  return sha.Digest();
 }
 
 std::string EncodeCandidate(const PlanCandidate& candidate) {

@@ -34,11 +34,12 @@ class PlanCache {
   const std::string machine_;
 };
 
-// One line: threads, LibTorch, CPU.
+// One line: threads, LibTorch, CPU and what it is able to do.
 std::string PlanMachine(int threads, absl::string_view libtorch);
 
 // SHA-256 of the file's bytes, in hexadecimal; empty when it cannot be read.
 std::string DigestOf(const std::string& path);
+std::string DigestOfText(absl::string_view text);
 
 // One line each; what is not one of ours is nullopt.
 std::string EncodeCandidate(const PlanCandidate& candidate);

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "server/base/log.h"
 #include "server/registry/sealed_version.h"
 
@@ -37,18 +38,34 @@ std::vector<Group> GroupsOf(const VersionFolder& folder, const ModelConfig& conf
   return groups;
 }
 
-// Of all the bytes that are tried, and how good they must be; empty when they cannot be read.
-std::string KeyOf(const VersionFolder& folder, const ModelConfig& config) {
+// What is tried, and how: the owner's words and the inputs that they lead to.
+std::string TermsOf(const ModelConfig& config, int threads) {
+  std::string terms =
+      absl::StrCat(threads, " of ", config.plan_threads, " within ", config.plan_difference_max,
+                   config.rows_per_batch_max > 1 ? " in batches" : "");
+  for (const TensorConfig& input : config.inputs) {
+    absl::StrAppend(&terms, " ", input.name, " ", input.data_type, " ",
+                    absl::StrJoin(input.shape, ","));
+  }
+  if (config.image)
+    absl::StrAppend(&terms, " image ", config.image->crop,
+                    config.image->layout == ImageLayout::kHwc ? " last" : "");
+  if (config.text) absl::StrAppend(&terms, " text ", absl::StrJoin(config.text->lengths, ","));
+  return terms;
+}
+
+// Of all the bytes that are tried, and the terms; empty when they cannot be read.
+std::string KeyOf(const VersionFolder& folder, const ModelConfig& config, int threads) {
   std::string digest = DigestOf(folder.ModelFile());
-  if (!digest.empty() && config.plan_difference_max > 0) {
-    absl::StrAppend(&digest, "-within-", config.plan_difference_max);
+  if (digest.empty()) return digest;
+  std::string terms = TermsOf(config, threads);
+  if (PackageMayServe(folder, config)) {
+    const std::string package = DigestOf(folder.package_file);
+    if (package.empty()) return package;
+    absl::StrAppend(&terms, " ", package);
   }
-  if (!digest.empty() && config.plan_threads > 0) {
-    absl::StrAppend(&digest, "-on-", config.plan_threads);
-  }
-  if (digest.empty() || !PackageMayServe(folder, config)) return digest;
-  const std::string package = DigestOf(folder.package_file);
-  return package.empty() ? package : absl::StrCat(digest, "-", package);
+  constexpr size_t kEnough = 16;
+  return absl::StrCat(digest, "-", DigestOfText(terms).substr(0, kEnough));
 }
 
 // The default runs beside all others; its first times stand for it, before them.
@@ -132,7 +149,7 @@ PlanChoice PlanSearch::Choose(const VersionFolder& folder, const ModelConfig& co
                                 std::chrono::duration_cast<std::chrono::microseconds>(run).count(),
                                 " us, too little to be worth a search"));
   }
-  const std::string key = KeyOf(folder, config);
+  const std::string key = KeyOf(folder, config, options_.threads);
   if (auto choice = Known(key, config)) return *std::move(choice);
   if (!config.fast_start.value_or(options_.fast_start)) return Search(folder, config, key, {});
   PlanChoice choice = Without("the default serves while others are tried");
@@ -144,7 +161,7 @@ PlanChoice PlanSearch::Choose(const VersionFolder& folder, const ModelConfig& co
 absl::StatusOr<PlanChoice> PlanSearch::SearchNow(const VersionFolder& folder,
                                                  const ModelConfig& config, const std::string& key,
                                                  const Wanted& wanted) {
-  if (key.empty() || KeyOf(folder, config) != key) {
+  if (key.empty() || KeyOf(folder, config, options_.threads) != key) {
     return absl::FailedPreconditionError("its files have changed");
   }
   PlanChoice choice = Search(folder, config, key, wanted);
