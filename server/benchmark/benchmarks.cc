@@ -151,7 +151,9 @@ class Benchmarks::Job {
       const auto expected = AnswerOf(*servable_->model);
       const auto got = AnswerOf(model);
       absl::Status checked = expected.ok() ? got.status() : expected.status();
-      if (checked.ok()) checked = CheckSameAnswer(*expected, *got);
+      if (checked.ok()) {
+        checked = CheckSameAnswer(*expected, *got, SameAnswerTolerance(servable_->config));
+      }
       absl::MutexLock lock(&mutex_);
       same = std::move(checked);
       return false;

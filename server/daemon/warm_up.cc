@@ -163,7 +163,8 @@ class WarmUpOfOne {
     TORCHD_RETURN_IF_ERROR(RunOnce({&first}, &first_alone).status());
     TORCHD_RETURN_IF_ERROR(RunOnce({&second}, &second_alone).status());
     TORCHD_RETURN_IF_ERROR(RunOnce({&first, &second}, &joined).status());
-    return CheckSameAnswer(Joined(std::move(first_alone), second_alone), joined);
+    return CheckSameAnswer(Joined(std::move(first_alone), second_alone), joined,
+                           SameAnswerTolerance(config_));
   }
 
   // Doubles the rows for as long as that is asked for, or pays. What did not pay does not stay.

@@ -11,8 +11,8 @@
 
 namespace torchd {
 
-// Of the answers of a plan from the saved model's: absolutely for numbers below 1, else relative.
-// Unless the configuration allows more.
+// Of the answers of a plan from the saved model's, as DifferenceOf() has it, unless the
+// configuration allows more.
 inline constexpr double kPlanTolerance = 1e-4;
 
 struct PlanTrialFiles {

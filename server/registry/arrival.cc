@@ -114,11 +114,26 @@ absl::Status CheckThreads(const ModelConfig& config, int executor_threads) {
                    ": an executor has no more threads (threads_per_executor)"));
 }
 
-absl::Status Compare(const Trial& trial, const ArrivalParts& parts, Model& model) {
-  if (trial.outputs.empty() || !parts.run) return absl::OkStatus();
-  const auto got = parts.run(model);
-  TORCHD_RETURN_IF_ERROR(got.status());
-  return CheckSameAnswer(trial.outputs, *got);
+// A model that is ready to serve.
+struct Ready {
+  std::unique_ptr<Model> model;
+  std::unique_ptr<Lane> lane;
+};
+
+absl::StatusOr<Ready> MakeReady(const VersionFolder& read, const VersionFiles& files,
+                                const ArrivalParts& parts, const Trial& trial, TeamedPlan plan) {
+  TORCHD_ASSIGN_OR_RETURN(std::unique_ptr<Model> model, parts.load(read, files.config, plan));
+  TORCHD_RETURN_IF_ERROR(CheckLabels(files.labels, model->signature()));
+  TORCHD_ASSIGN_OR_RETURN(std::unique_ptr<Lane> lane, parts.warm_up(*model, files.config));
+  model->Settle();
+  if (!trial.outputs.empty() && parts.run) {
+    const auto got = parts.run(*model);
+    TORCHD_RETURN_IF_ERROR(In("compared with its trial run", got.status()));
+    TORCHD_RETURN_IF_ERROR(
+        In("compared with its trial run",
+           CheckSameAnswer(trial.outputs, *got, SameAnswerTolerance(files.config))));
+  }
+  return Ready{std::move(model), std::move(lane)};
 }
 
 }  // namespace
@@ -156,23 +171,20 @@ absl::StatusOr<std::unique_ptr<Servable>> Arrive(const VersionFolder& folder,
   if (!trial.ok()) return named(trial.status());
   PlanChoice plan;
   if (parts.plan) parts.aside([&] { plan = parts.plan(read, files.config, *trial); });
-  auto loaded = parts.load(read, files.config, plan.teamed());
-  if (!loaded.ok() && !files.config.plan && !(plan.teamed() == kDefaultPlan)) {
+  auto ready = MakeReady(read, files, parts, *trial, plan.teamed());
+  if (!ready.ok() && !files.config.plan && !(plan.teamed() == kDefaultPlan)) {
     plan.why = absl::StrCat("'", Name(plan.plan), "' would be faster, but ",
-                            named(loaded.status()).message());
+                            named(ready.status()).message());
     plan.plan = kDefaultPlan;
     plan.threads = 0;
-    loaded = parts.load(read, files.config, plan.teamed());
+    ready = MakeReady(read, files, parts, *trial, plan.teamed());
   }
-  if (!loaded.ok()) return named(loaded.status());
-  std::unique_ptr<Model> model = *std::move(loaded);
-  TORCHD_RETURN_IF_ERROR(CheckLabels(files.labels, model->signature()));
+  if (!ready.ok()) return named(ready.status());
+  std::unique_ptr<Model> model = std::move(ready->model);
+  std::unique_ptr<Lane> lane = std::move(ready->lane);
   TORCHD_ASSIGN_OR_RETURN(Preprocessor preprocessor,
                           Preprocessor::Create(files.config, model->signature().inputs,
                                                files.vocabulary, parts.image_limits));
-  TORCHD_ASSIGN_OR_RETURN(std::unique_ptr<Lane> lane, parts.warm_up(*model, files.config));
-  model->Settle();
-  TORCHD_RETURN_IF_ERROR(In("compared with its trial run", Compare(*trial, parts, *model)));
   sealed.reset();
   // Where it had to serve, the trial has counted it.
   const bool uncounted = model->plan() == Plan::kPackage && !files.config.plan;

@@ -1,10 +1,9 @@
 #include "server/registry/same_answer.h"
 
-#include <algorithm>
-#include <cmath>
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
+#include "server/inference/answer_difference.h"
 
 namespace torchd {
 namespace {
@@ -15,13 +14,8 @@ float FloatAt(const Tensor& tensor, size_t index) {
   return value;
 }
 
-bool Same(float expected, float got) {
-  if (std::isnan(expected) || std::isnan(got)) return std::isnan(expected) && std::isnan(got);
-  if (std::isinf(expected) || std::isinf(got)) return expected == got;
-  return std::abs(expected - got) <= kSameAnswerTolerance * std::max(1.0F, std::abs(expected));
-}
-
-absl::Status CheckOutput(size_t index, const Tensor& expected, const Tensor& got) {
+absl::Status CheckOutput(size_t index, const Tensor& expected, const Tensor& got,
+                         double tolerance) {
   if (expected.type != got.type || expected.shape != got.shape) {
     return absl::FailedPreconditionError(absl::StrCat(
         "output ", index, " is ", Name(got.type), " ", ShapeText(got.shape),
@@ -31,24 +25,32 @@ absl::Status CheckOutput(size_t index, const Tensor& expected, const Tensor& got
     if (expected.bytes == got.bytes) return absl::OkStatus();
     return absl::FailedPreconditionError(absl::StrCat("output ", index, " is not as in the trial"));
   }
+  const double scale = ScaleOf(expected);
   for (size_t i = 0; i < expected.bytes.size() / sizeof(float); ++i) {
-    if (Same(FloatAt(expected, i), FloatAt(got, i))) continue;
-    return absl::FailedPreconditionError(absl::StrCat("output ", index, " is ", FloatAt(got, i),
-                                                      " at ", i, ", in the trial it was ",
-                                                      FloatAt(expected, i)));
+    const double difference = DifferenceOf(FloatAt(expected, i), FloatAt(got, i), scale);
+    if (difference <= tolerance) continue;
+    return absl::FailedPreconditionError(
+        absl::StrCat("output ", index, " is ", FloatAt(got, i), " at ", i, ", in the trial it was ",
+                     FloatAt(expected, i), "; a difference of ", difference, ", at most ",
+                     tolerance, " is expected"));
   }
   return absl::OkStatus();
 }
 
 }  // namespace
 
-absl::Status CheckSameAnswer(const std::vector<Tensor>& expected, const std::vector<Tensor>& got) {
+double SameAnswerTolerance(const ModelConfig& config) {
+  return kSameAnswerTolerance + config.plan_difference_max;
+}
+
+absl::Status CheckSameAnswer(const std::vector<Tensor>& expected, const std::vector<Tensor>& got,
+                             double tolerance) {
   if (expected.size() != got.size()) {
     return absl::FailedPreconditionError(
         absl::StrCat(got.size(), " outputs, in the trial there were ", expected.size()));
   }
   for (size_t i = 0; i < expected.size(); ++i) {
-    absl::Status same = CheckOutput(i, expected[i], got[i]);
+    absl::Status same = CheckOutput(i, expected[i], got[i], tolerance);
     if (!same.ok()) return same;
   }
   return absl::OkStatus();

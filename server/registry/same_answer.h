@@ -6,14 +6,19 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "server/config/model_config.h"
 #include "server/inference/tensor.h"
 
 namespace torchd {
 
-// Of a number's size, or absolutely for those below 1: threads and plans add in another order.
-inline constexpr float kSameAnswerTolerance = 1e-3F;
+// As DifferenceOf() has it: threads and plans add in another order.
+inline constexpr double kSameAnswerTolerance = 1e-3;
+
+// More, where the model's owner allows its plans to differ.
+double SameAnswerTolerance(const ModelConfig& config);
 
 // FAILED_PRECONDITION saying which output differs, and by how much.
-absl::Status CheckSameAnswer(const std::vector<Tensor>& expected, const std::vector<Tensor>& got);
+absl::Status CheckSameAnswer(const std::vector<Tensor>& expected, const std::vector<Tensor>& got,
+                             double tolerance = kSameAnswerTolerance);
 
 }  // namespace torchd

@@ -37,7 +37,7 @@ absl::StatusOr<std::unique_ptr<Servable>> ArriveAgain(const Servable& serving,
   if (parts.run) {
     TORCHD_ASSIGN_OR_RETURN(const std::vector<Tensor> expected, parts.run(*serving.model));
     TORCHD_ASSIGN_OR_RETURN(const std::vector<Tensor> got, parts.run(*model));
-    TORCHD_RETURN_IF_ERROR(CheckSameAnswer(expected, got));
+    TORCHD_RETURN_IF_ERROR(CheckSameAnswer(expected, got, SameAnswerTolerance(serving.config)));
   }
   TORCHD_RETURN_IF_ERROR(lease.Resize(stays));
   std::vector<std::string> notes = NotesOf(serving.config, *model, *lane);

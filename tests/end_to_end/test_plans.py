@@ -94,6 +94,39 @@ def test_plans_are_found_kept_shown_and_obeyed(repository, tmp_path):
         assert "plan chosen" not in daemon.log()
 
 
+def test_plans_of_fewer_bits_serve_where_their_owner_allows_it(tmp_path):
+    """Found, pinned, and found in an earlier search."""
+    torch.manual_seed(5)
+    network = torch.nn.Sequential(torch.nn.Linear(2048, 2048), torch.nn.ReLU(),
+                                  torch.nn.Linear(2048, 2048), torch.nn.ReLU(),
+                                  torch.nn.Linear(2048, 4)).eval()
+    row = np.random.default_rng(2).normal(size=2048).astype(np.float32)
+    with torch.inference_mode():
+        expected = network(torch.from_numpy(row)[None])[0].numpy()
+    inputs = "softmax: false\ninputs: [{name: x, data_type: float32, shape: [2048]}]\n"
+    forbidden = "plans_forbidden: [direct, graph, onednn, channels_last, saved]\n"
+    for name, config in (("found", "plan_difference_max: 0.2\n" + forbidden),
+                         ("int8", "plan: int8\nplan_difference_max: 0.2\n"),
+                         ("strict", "plan: int8\nplan_difference_max: 0.000001\n")):
+        (tmp_path / "models" / name / "1").mkdir(parents=True)
+        torch.jit.script(network).save(str(tmp_path / "models" / name / "1" / "model.pt"))
+        (tmp_path / "models" / name / "model.yaml").write_text(config + inputs)
+    for _ in range(2):  # The second finds what the first has kept.
+        with harness.serving(tmp_path, tmp_path / "models", "--plan-seconds-max", SECONDS,
+                             "--plan-cache", tmp_path / "cache") as daemon:
+            found = reports(daemon)["found"]
+            tried = {one["plan"]: one for one in found["candidates"] if one["threads"] == 0}
+            assert tried["int8"]["state"] == "timed" and 1e-3 < tried["int8"]["difference"] < 0.2
+            assert "would be faster" not in found["why"]
+            for name in ("found", "int8"):
+                answer = daemon.classify(name, wire.tensors(wire.tensor(row)), top_k=4)
+                got = {one.index: one.probability for one in answer.results[0].classes}
+                assert [got[i] for i in range(4)] == pytest.approx(list(expected), abs=0.1)
+            listed = json.loads(harness.run_torchctl("--address", daemon.grpc, "models", "--json").stdout)
+            strict = next(one for one in listed if one["name"] == "strict")
+            assert strict["state"] == "UNAVAILABLE" and "a difference of" in strict["reason"]
+
+
 @pytest.mark.parametrize("limit", ["--plan-seconds-max", "--trial-seconds-max"])
 def test_without_a_search_models_run_frozen_or_as_pinned(repository, tmp_path, limit):
     with harness.serving(tmp_path, repository, limit, 0) as daemon:

@@ -51,7 +51,7 @@ std::string EncodeFloats(const std::vector<float>& values) {
 // Does what the model file's last word says: the zip's comment. The product's own without one.
 absl::StatusOr<std::string> Behave(absl::string_view request) {
   const std::vector<std::string> fields = absl::StrSplit(request, '\0');
-  const std::string file = fields.at(5).empty() ? fields.at(6) : fields.at(5);
+  const std::string file = fields.at(6).empty() ? fields.at(7) : fields.at(6);
   const std::string contents = ReadFile(file);
   if (absl::EndsWith(contents, "#spin")) {
     while (true) pause();

@@ -1,5 +1,6 @@
 #include "server/registry/arrival.h"
 
+#include <cstring>
 #include <filesystem>
 #include <memory>
 #include <optional>
@@ -16,6 +17,7 @@ namespace torchd {
 namespace {
 
 using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
 constexpr int64_t kFileBytes = 1000;
@@ -113,6 +115,14 @@ TEST_F(ArrivalTest, PeakThatFindsNoRoomIsRefusedBeforeTheLoad) {
 
 class ArrivalPlanTest : public ArrivalTest {
  protected:
+  static Tensor Score(float value) {
+    Tensor score;
+    score.shape = {1};
+    score.bytes.resize(sizeof value);
+    std::memcpy(score.bytes.data(), &value, sizeof value);
+    return score;
+  }
+
   ArrivalPlanTest() {
     parts_.plan = [](const VersionFolder&, const ModelConfig& config, const Trial&) {
       PlanChoice choice;
@@ -138,6 +148,7 @@ class ArrivalPlanTest : public ArrivalTest {
   std::vector<std::string> loaded_;
   std::vector<int> threads_;
   std::optional<Plan> fails_;
+  float graph_says_ = 1;
 };
 
 TEST_F(ArrivalPlanTest, TheChosenPlanIsLoadedAndRemembered) {
@@ -155,6 +166,27 @@ TEST_F(ArrivalPlanTest, AChosenPlanThatDoesNotLoadGivesWayToTheDefault) {
   EXPECT_THAT(threads_, ElementsAre(1, 0));
   EXPECT_EQ((*made)->plan.teamed(), TeamedPlan(kDefaultPlan));
   EXPECT_EQ((*made)->plan.why, "'graph' would be faster, but no such luck");
+}
+
+TEST_F(ArrivalPlanTest, AChosenPlanThatAnswersOtherwiseGivesWayToTheDefault) {
+  repository_.Write("cat/model.yaml", "plan_difference_max: 0.25\n");
+  parts_.trial = [](const VersionFolder&) -> absl::StatusOr<Trial> {
+    return Trial{{Score(1)}, 0, 0};
+  };
+  parts_.run = [this](Model&) -> absl::StatusOr<std::vector<Tensor>> {
+    return std::vector<Tensor>{Score(loaded_.back() == "graph" ? graph_says_ : 1)};
+  };
+  graph_says_ = 1.2F;
+  auto made = Made();
+  ASSERT_TRUE(made.ok()) << made.status();
+  EXPECT_THAT(loaded_, ElementsAre("graph"));
+  graph_says_ = 1.3F;
+  made = Made();
+  ASSERT_TRUE(made.ok()) << made.status();
+  EXPECT_EQ((*made)->plan.teamed(), TeamedPlan(kDefaultPlan));
+  EXPECT_THAT((*made)->plan.why, HasSubstr("'graph' would be faster, but compared with its trial"));
+  repository_.Write("cat/model.yaml", "plan: graph\n");
+  EXPECT_THAT(Made().status().message(), HasSubstr("a difference of 0.3, at most 0.001"));
 }
 
 TEST_F(ArrivalPlanTest, MoreThreadsThanAnExecutorHasAreRefused) {

@@ -59,7 +59,10 @@ TEST(SameAnswerTest, MessagesSayWhatDiffers) {
     std::vector<Tensor> expected, got;
     std::string says;
   } cases[] = {
-      {{floats}, {FloatTensor({1, 2}, {1, 3})}, "output 0 is 3 at 1, in the trial it was 2"},
+      {{floats},
+       {FloatTensor({1, 2}, {1, 3})},
+       "output 0 is 3 at 1, in the trial it was 2; a difference of 0.5, at most 0.001 is "
+       "expected"},
       {{floats, floats},
        {floats, FloatTensor({2, 1}, {1, 2})},
        "output 1 is float32 [2,1], in the trial it was float32 [1,2]"},
@@ -71,6 +74,17 @@ TEST(SameAnswerTest, MessagesSayWhatDiffers) {
   for (const auto& test : cases) {
     EXPECT_EQ(CheckSameAnswer(test.expected, test.got), absl::FailedPreconditionError(test.says));
   }
+}
+
+TEST(SameAnswerTest, WhereTheOwnerAllowsADifference) {
+  ModelConfig config;
+  EXPECT_EQ(SameAnswerTolerance(config), kSameAnswerTolerance);
+  config.plan_difference_max = 0.05;
+  const Tensor expected = FloatTensor({1, 2}, {7, 2});
+  const Tensor near = FloatTensor({1, 2}, {7, 2.1F});
+  const Tensor far = FloatTensor({1, 2}, {7, 2.2F});
+  EXPECT_TRUE(CheckSameAnswer({expected}, {near}, SameAnswerTolerance(config)).ok());
+  EXPECT_FALSE(CheckSameAnswer({expected}, {far}, SameAnswerTolerance(config)).ok());
 }
 
 TEST(SameAnswerTest, EqualAnswersAreTheSameWhateverTheirType) {
