@@ -19,7 +19,7 @@ constexpr Duration kWorthASearch = std::chrono::microseconds(300);
 constexpr std::chrono::milliseconds kTrialMin(500);
 // Two runs are close where the shorter takes more than this of the longer.
 constexpr double kCloseCall = 0.9;
-constexpr double kLeavesTime = 0.7;
+constexpr double kLeavesTime = 0.8;
 
 // Plans that are tried in one process, in turn.
 struct Group {

@@ -24,7 +24,7 @@ constexpr int kWarmRuns = 3;
 constexpr int kTurnsMin = 5;
 constexpr int kTurnsMax = 60;
 constexpr Duration kTimingMax = std::chrono::milliseconds(1000);  // Times the number of plans.
-constexpr double kShareToUse = 0.85;  // Of the time, before the process is killed.
+constexpr double kShareToUse = 0.75;  // Of the time, before the process is killed.
 constexpr int64_t kTextLength = 128;
 
 // Of a text model: as long as a usual text, if it takes such.
@@ -115,8 +115,8 @@ class PlanTrial {
     Runner& runner = runners_.emplace_back();
     runner.candidate.plan = plan.plan;
     runner.candidate.threads = plan.threads;
-    // The default and one more are tried whatever it takes.
-    if (runners_.size() > 2 && !HasTimeForMore()) {
+    // The default and one more that runs are tried whatever it takes.
+    if (Running().size() > 1 && !HasTimeForMore()) {
       return runner.Out(PlanCandidate::State::kUntried, "there was no time left for it");
     }
     const Instant begin = clock_.Now();

@@ -26,7 +26,7 @@ TEST_F(PlanSearchTest, TheFastestServesAndAllAreReported) {
   EXPECT_EQ(choice.why, "the fastest of 6 timed");
   EXPECT_EQ(choice.candidates.size(), 6u);
   EXPECT_THAT(tried_, ElementsAre("direct", "graph", "onednn", "channels_last", "saved"));
-  EXPECT_THAT(limits_, ElementsAre(seconds(14), seconds(18)));  // Of what is left of the budget.
+  EXPECT_THAT(limits_, ElementsAre(seconds(16), seconds(18)));  // Of what is left of the budget.
 }
 
 TEST_F(PlanSearchTest, WhoCrashesTakesNobodyAlong) {
@@ -65,8 +65,8 @@ TEST_F(PlanSearchTest, WhatABusyMachineLeftIsTriedAtTheNextLoadAlone) {
   const PlanChoice next = Choose();
   EXPECT_EQ(next.plan, Plan::kSaved);
   EXPECT_THAT(tried_, ElementsAre("onednn", "channels_last", "saved"));
-  EXPECT_THAT(limits_, ElementsAre(seconds(14), seconds(7), seconds(14), milliseconds(12'600),
-                                   milliseconds(11'200)));
+  EXPECT_THAT(limits_, ElementsAre(seconds(16), seconds(7), seconds(16), milliseconds(14'400),
+                                   milliseconds(12'800)));
   EXPECT_THAT(next.candidates, SizeIs(6));
   tried_.clear();
   EXPECT_EQ(Choose().why, "the fastest of 6 timed, in an earlier search");
