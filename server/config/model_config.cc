@@ -321,6 +321,11 @@ absl::StatusOr<ModelConfig> ReadModel(const YamlNode& root) {
     return ModelYamlError(root,
                           "both plan_threads and plan: package are set; a package has its own");
   }
+  if (config.plan && config.plans_forbidden.count(*config.plan) > 0) {
+    return ModelYamlError(*root.Find("plans_forbidden"),
+                          absl::StrCat("plans_forbidden has ", Name(*config.plan), ", and plan is ",
+                                       Name(*config.plan), "; expected another for one of them"));
+  }
   return config;
 }
 

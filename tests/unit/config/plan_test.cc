@@ -137,6 +137,13 @@ TEST(PlanConfigTest, MistakesAreNamed) {
   EXPECT_THAT(error("plans_forbidden: graph\n"), HasSubstr("a list of plans"));
   EXPECT_THAT(error("plans_forbidden: [graph, warp]\n"), HasSubstr("plans_forbidden[1]"));
   EXPECT_THAT(error("plans_forbidden: [frozen]\n"), HasSubstr("another than 'frozen'"));
+  // Served silently until a reviewer tried it, in either order.
+  EXPECT_EQ(
+      error("plan: graph\nplans_forbidden: [onednn, graph]\n"),
+      "model.yaml:2: plans_forbidden has graph, and plan is graph; expected another for one of "
+      "them");
+  EXPECT_THAT(error("plans_forbidden: [int8]\nplan: int8\n"), HasSubstr("plan is int8"));
+  EXPECT_EQ(error("plan: graph\nplans_forbidden: [onednn]\n"), "");
 }
 
 }  // namespace
