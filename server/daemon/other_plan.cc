@@ -8,6 +8,7 @@
 #include "server/base/status_macros.h"
 #include "server/execution/load_model.h"
 #include "server/execution/torch_runtime.h"
+#include "server/registry/arrival.h"
 #include "server/registry/sealed_version.h"
 
 namespace torchd {
@@ -53,6 +54,7 @@ absl::StatusOr<std::unique_ptr<Model>> LoadByPlan(const Servable& servable, Plan
   }
   auto loaded = LoadModel(read.ModelFile(), servable.config, plan, read.package_file);
   if (!loaded.ok()) return named(loaded.status());
+  LogFailedPlan(**loaded, servable.name, servable.version);
   return loaded;
 }
 

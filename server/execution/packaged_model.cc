@@ -1,14 +1,13 @@
 #include "server/execution/packaged_model.h"
 
 #include <algorithm>
-#include <atomic>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "server/base/log.h"
 #include "server/base/status_macros.h"
 #include "server/execution/aoti_model.h"
+#include "server/execution/plan_fallback.h"
 #include "server/execution/torch_model.h"
 
 namespace torchd {
@@ -20,29 +19,28 @@ class LoadedPackagedModel final : public Model {
       : package_(std::move(package)), saved_(std::move(saved)) {}
 
   const ModelSignature& signature() const override { return saved_->signature(); }
-  Plan plan() const override { return fallbacks_ > 0 ? Plan::kSaved : Plan::kPackage; }
-  int64_t fallbacks() const override { return fallbacks_; }
+  Plan plan() const override { return fallback_.plan(); }
+  int64_t fallbacks() const override { return fallback_.count(); }
+  std::string fallback_reason() const override { return fallback_.reason(); }
+  void TellOfFailedPlan(PlanFailed tell) override { fallback_.Tell(std::move(tell)); }
   bool batches() const override { return package_->batches(); }
 
   absl::Status Run(absl::Span<const RowInputs* const> rows, std::vector<Tensor>& outputs) override {
-    if (fallbacks_ > 0) return saved_->Run(rows, outputs);
+    if (fallback_.failed()) return saved_->Run(rows, outputs);
     absl::Status packaged = package_->Run(rows, outputs);
     if (packaged.ok()) return packaged;
     absl::Status saved = saved_->Run(rows, outputs);
     // What lacks memory or a device is not the package's fault.
     const bool at_fault = packaged.code() == absl::StatusCode::kInternal ||
                           packaged.code() == absl::StatusCode::kInvalidArgument;
-    if (saved.ok() && at_fault && fallbacks_.fetch_add(1) == 0) {
-      Log(Severity::kError, "plan failed, model runs as saved",
-          {{"plan", Name(Plan::kPackage)}, {"reason", std::string(packaged.message())}});
-    }
+    if (saved.ok() && at_fault) fallback_.Note(packaged.message());
     return saved;
   }
 
  private:
   const std::unique_ptr<Model> package_;
   const std::unique_ptr<Model> saved_;
-  std::atomic<int64_t> fallbacks_{0};
+  PlanFallback fallback_{Plan::kPackage};
 };
 
 // A package knows no names, and guesses worse what it takes.

@@ -213,7 +213,8 @@ class PlanTrial {
       }
     }
     if (runner.model->fallbacks() > 0) {
-      return runner.Out(State::kFailed, "it fails where the saved model does not");
+      return runner.Out(State::kFailed, absl::StrCat("it fails where the saved model does not: ",
+                                                     runner.model->fallback_reason()));
     }
     const double difference_max = std::max(kPlanTolerance, config_.plan_difference_max);
     if (runner.candidate.difference > difference_max) {

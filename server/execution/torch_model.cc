@@ -2,7 +2,7 @@
 
 #include <torch/script.h>
 
-#include <atomic>
+#include <algorithm>
 #include <filesystem>
 #include <optional>
 #include <utility>
@@ -16,6 +16,7 @@
 #include "server/base/status_macros.h"
 #include "server/execution/catch_torch.h"
 #include "server/execution/input_guess.h"
+#include "server/execution/plan_fallback.h"
 #include "server/execution/tensor_model.h"
 #include "server/execution/torch_plan.h"
 
@@ -39,36 +40,70 @@ std::vector<at::Tensor> TensorsOf(const c10::IValue& value) {
   return tensors;
 }
 
+// Numbers of 16 bits end at 65504 or are coarse; a scale of 8 bits may become infinite.
+bool HasFewerBits(Plan plan) {
+  return plan == Plan::kFp16 || plan == Plan::kBf16 || plan == Plan::kInt8;
+}
+
+bool IsFinite(const at::Tensor& tensor) {
+  return !tensor.is_floating_point() || at::isfinite(tensor).all().item<bool>();
+}
+
+bool IsFinite(const Tensor& scores) {
+  return IsFinite(at::from_blob(const_cast<char*>(scores.bytes.data()), scores.shape));
+}
+
 // Runs by its plan; should that fail where the model as it was saved does not, then by that.
 class LoadedTorchModel final : public TensorModel {
  public:
   LoadedTorchModel(const torch::jit::Module& read, std::unique_ptr<TorchPlan> plan, Plan kind)
-      : read_(read), plan_(std::move(plan)), kind_(kind) {}
+      : read_(read),
+        plan_(std::move(plan)),
+        kind_(kind),
+        check_scores_(HasFewerBits(kind)),
+        fallback_(kind) {}
 
-  Plan plan() const override { return fallbacks_ > 0 ? Plan::kSaved : kind_; }
-  int64_t fallbacks() const override { return fallbacks_; }
+  Plan plan() const override { return fallback_.plan(); }
+  int64_t fallbacks() const override { return fallback_.count(); }
+  std::string fallback_reason() const override { return fallback_.reason(); }
+  void TellOfFailedPlan(PlanFailed tell) override { fallback_.Tell(std::move(tell)); }
   void Settle() override { plan_->Settle(); }
 
   // The second run compiles what the first has profiled: better where it loads than where requests
   // wait.
   absl::Status Compile() {
     std::vector<Tensor> outputs;
-    return RunOnes(1, outputs);
+    TORCHD_RETURN_IF_ERROR(RunOnes(1, outputs));
+    // A model whose way this is, such as one with masked classes, would be run twice each time.
+    if (!IsFinite(outputs.at(0))) check_scores_ = false;
+    return absl::OkStatus();
   }
 
  private:
   std::vector<at::Tensor> Forward(std::vector<at::Tensor> inputs) override {
     if (kind_ == Plan::kSaved) return TensorsOf(plan_->Run(std::move(inputs)));
-    if (fallbacks_ > 0) return TensorsOf(Reference().Run(std::move(inputs)));
+    if (fallback_.failed()) return TensorsOf(Reference().Run(std::move(inputs)));
     auto planned = CatchTorch("plan", [&] { return TensorsOf(plan_->Run(inputs)); });
-    if (planned.ok()) return *std::move(planned);
+    if (planned.ok()) return ScoresOrReference(*std::move(planned), std::move(inputs));
     // What lacks memory or a device fails likewise. Else the inputs are at fault, and it throws, or
     // the plan is.
     std::vector<at::Tensor> outputs = TensorsOf(Reference().Run(std::move(inputs)));
-    if (planned.status().code() == absl::StatusCode::kInternal && fallbacks_.fetch_add(1) == 0) {
-      Log(Severity::kError, "plan failed, model runs as saved",
-          {{"plan", Name(kind_)}, {"reason", std::string(planned.status().message())}});
+    if (planned.status().code() == absl::StatusCode::kInternal) {
+      fallback_.Note(planned.status().message());
     }
+    return outputs;
+  }
+
+  // With fewer bits a model may leave the range of its numbers where it did not as it was saved.
+  std::vector<at::Tensor> ScoresOrReference(std::vector<at::Tensor> planned,
+                                            std::vector<at::Tensor> inputs) {
+    if (!check_scores_ || IsFinite(planned[0])) return planned;
+    const bool asked_for = !std::all_of(inputs.begin(), inputs.end(),
+                                        [](const at::Tensor& input) { return IsFinite(input); });
+    if (asked_for) return planned;
+    std::vector<at::Tensor> outputs = TensorsOf(Reference().Run(std::move(inputs)));
+    if (!IsFinite(outputs[0])) return planned;
+    fallback_.Note("its scores are not numbers where the saved model's are");
     return outputs;
   }
 
@@ -81,7 +116,8 @@ class LoadedTorchModel final : public TensorModel {
   const torch::jit::Module read_;  // Shares the weights that the plan did not transform.
   const std::unique_ptr<TorchPlan> plan_;
   const Plan kind_;
-  std::atomic<int64_t> fallbacks_{0};
+  bool check_scores_;  // Of the plan's runs. Constant once it is loaded.
+  PlanFallback fallback_;
   absl::Mutex mutex_;
   std::unique_ptr<TorchPlan> reference_ ABSL_GUARDED_BY(mutex_);
 };

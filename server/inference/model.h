@@ -1,6 +1,8 @@
 // A loaded version of a classifier. Batching, registry and tests see only this: no LibTorch.
 #pragma once
 
+#include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -22,6 +24,8 @@ using RowInputs = std::vector<TensorView>;
 // Thread-safety: all methods; several executors of a device may run the same model at once.
 class Model {
  public:
+  using PlanFailed = std::function<void(Plan plan, const std::string& reason)>;
+
   virtual ~Model() = default;
 
   virtual const ModelSignature& signature() const = 0;
@@ -38,6 +42,12 @@ class Model {
   virtual int threads() const { return 0; }
   // Runs in which the chosen plan failed and the model as it was saved did not.
   virtual int64_t fallbacks() const { return 0; }
+  // What the first of these failed with; empty: there was none.
+  virtual std::string fallback_reason() const { return ""; }
+  // `tell` is called once, at the first of these, on the thread that runs it; at once where that
+  // was while the model was loaded. A model does not know what it is called: its owner does. Before
+  // anyone else knows the model.
+  virtual void TellOfFailedPlan(PlanFailed /*tell*/) {}
   // Whether several rows are run together; else one after another, which saves no time.
   virtual bool batches() const { return true; }
 

@@ -123,6 +123,7 @@ struct Ready {
 absl::StatusOr<Ready> MakeReady(const VersionFolder& read, const VersionFiles& files,
                                 const ArrivalParts& parts, const Trial& trial, TeamedPlan plan) {
   TORCHD_ASSIGN_OR_RETURN(std::unique_ptr<Model> model, parts.load(read, files.config, plan));
+  LogFailedPlan(*model, read.name, read.version);
   TORCHD_RETURN_IF_ERROR(CheckLabels(files.labels, model->signature()));
   TORCHD_ASSIGN_OR_RETURN(std::unique_ptr<Lane> lane, parts.warm_up(*model, files.config));
   model->Settle();
@@ -137,6 +138,16 @@ absl::StatusOr<Ready> MakeReady(const VersionFolder& read, const VersionFiles& f
 }
 
 }  // namespace
+
+void LogFailedPlan(Model& model, const std::string& name, int64_t version) {
+  model.TellOfFailedPlan([name, version](Plan plan, const std::string& reason) {
+    Log(Severity::kError, "plan failed, model runs as saved",
+        {{"model", name},
+         {"version", absl::StrCat(version)},
+         {"plan", Name(plan)},
+         {"reason", reason}});
+  });
+}
 
 std::vector<std::string> NotesOf(const ModelConfig& config, const Model& model, const Lane& lane) {
   std::vector<std::string> notes = OutputNotes(config, model.signature());

@@ -66,6 +66,9 @@ absl::StatusOr<std::unique_ptr<Servable>> Arrive(const VersionFolder& folder,
                                                  const ArrivalParts& parts, MemoryBudget& memory,
                                                  ServerMetrics& metrics);
 
+// The version's name in the log should its plan fail, also where it has failed by now.
+void LogFailedPlan(Model& model, const std::string& name, int64_t version);
+
 // What its owner should know of a version that was loaded and warmed up.
 std::vector<std::string> NotesOf(const ModelConfig& config, const Model& model, const Lane& lane);
 

@@ -32,6 +32,7 @@ absl::StatusOr<std::unique_ptr<Servable>> ArriveAgain(const Servable& serving,
       memory.Reserve(std::max(stays, 2 * (FileBytes(read.ModelFile()) + package_bytes))));
   TORCHD_ASSIGN_OR_RETURN(std::unique_ptr<Model> model,
                           parts.load(read, serving.config, choice.teamed()));
+  LogFailedPlan(*model, serving.name, serving.version);
   TORCHD_ASSIGN_OR_RETURN(std::unique_ptr<Lane> lane, parts.warm_up(*model, serving.config));
   model->Settle();
   if (parts.run) {

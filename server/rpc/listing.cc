@@ -3,6 +3,7 @@
 #include <array>
 #include <string>
 
+#include "absl/strings/str_cat.h"
 #include "server/base/clock.h"
 #include "server/classify/classify.h"
 #include "server/config/model_config.h"
@@ -71,7 +72,9 @@ void ToWire(const Lane& lane, const ModelConfig& config, v1::Scheduling& wire) {
 void ToWire(const Model& model, const PlanChoice& choice, v1::PlanReport& wire) {
   wire.set_plan(Name(model.plan()));
   wire.set_threads(model.threads());
-  wire.set_why(choice.why);
+  wire.set_why(model.fallbacks() == 0 ? choice.why
+                                      : absl::StrCat("'", Name(choice.plan), "' (", choice.why,
+                                                     ") failed: ", model.fallback_reason()));
   wire.set_fallbacks(model.fallbacks());
   wire.set_searching(choice.searching);
   for (const PlanCandidate& candidate : choice.candidates) {

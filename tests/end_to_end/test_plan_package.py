@@ -138,7 +138,7 @@ def test_should_the_package_fail_the_saved_model_answers(made, tmp_path):
         _check(own, "short", [0.5] * 100)
         after = reports(own)["short"]
         assert (after["plan"], after["fallbacks"]) == ("saved", 1)
-        assert "plan failed, model runs as saved" in own.log()
+        assert "plan failed, model runs as saved model=short version=1 plan=package" in own.log()
         _check(own, "short", *ROWS)
         _, page = own.get("/metrics")
         assert 'torchd_plan_fallbacks_total{model="short",version="1"} 1' in page

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstring>
 #include <functional>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -50,6 +51,9 @@ class FakeModel final : public Model {
   const ModelSignature& signature() const override { return signature_; }
   Plan plan() const override { return by_plan; }
   int threads() const override { return on_threads; }
+  int64_t fallbacks() const override { return failed_with.empty() ? 0 : 1; }
+  std::string fallback_reason() const override { return failed_with; }
+  void TellOfFailedPlan(PlanFailed tell) override { told = std::move(tell); }
 
   absl::Status Run(absl::Span<const RowInputs* const> rows, std::vector<Tensor>& outputs) override {
     runs.fetch_add(1);
@@ -72,6 +76,8 @@ class FakeModel final : public Model {
   std::atomic<int> runs{0};
   Plan by_plan = kDefaultPlan;
   int on_threads = 0;
+  std::string failed_with;  // Empty: its plan has not failed.
+  PlanFailed told;
 
  private:
   // Row by row; the first size counts them.

@@ -241,6 +241,19 @@ TEST_F(ArrivalPlanTest, OnlyAPackageThatMayServeIsReadAndCounted) {
   EXPECT_EQ(tried, "without");
 }
 
+// The log named no model, and a server has many.
+TEST_F(ArrivalPlanTest, APlanThatFailsIsLoggedWithItsModelAndVersion) {
+  const auto made = Made();
+  ASSERT_TRUE(made.ok()) << made.status();
+  auto& model = static_cast<FakeModel&>(*(*made)->model);
+  ASSERT_TRUE(model.told);
+  ::testing::internal::CaptureStderr();
+  model.told(Plan::kGraph, "no memory of that");
+  EXPECT_THAT(::testing::internal::GetCapturedStderr(),
+              HasSubstr("plan failed, model runs as saved model=cat version=1 plan=graph "
+                        "reason=\"no memory of that\""));
+}
+
 TEST_F(ArrivalPlanTest, AConfiguredPlanThatDoesNotLoadIsAnError) {
   repository_.Write("cat/model.yaml", "plan: graph\n");
   fails_ = Plan::kGraph;

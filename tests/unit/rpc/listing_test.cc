@@ -84,12 +84,30 @@ TEST_F(ListingTest, WhatServesSaysByWhichPlanAndOnHowManyThreads) {
   candidate.plan = Plan::kDirect;
   candidate.threads = 2;
   status.plan.candidates = {PlanCandidate(), candidate};
+  status.plan.plan = Plan::kDirect;
+  status.plan.why = "the model's configuration says so";
   const v1::PlanReport plan = Listed(status).plan();
   EXPECT_EQ(plan.plan(), "direct");
+  EXPECT_EQ(plan.why(), "the model's configuration says so");
   EXPECT_EQ(plan.threads(), 2);
   ASSERT_THAT(plan.candidates(), SizeIs(2));
   EXPECT_EQ(plan.candidates(0).threads(), 0);
   EXPECT_EQ(plan.candidates(1).threads(), 2);
+}
+
+// The configuration went on to be the reason for a plan that no run came by.
+TEST_F(ListingTest, AFailedPlanSaysWhatItFailedWith) {
+  VersionStatus status = Ready({}, {});
+  auto& model = static_cast<FakeModel&>(*status.servable->model);
+  model.by_plan = Plan::kSaved;
+  model.failed_with = "no view of that";
+  status.plan.plan = Plan::kChannelsLast;
+  status.plan.why = "the model's configuration says so";
+  const v1::PlanReport plan = Listed(status).plan();
+  EXPECT_EQ(plan.plan(), "saved");
+  EXPECT_EQ(plan.why(),
+            "'channels_last' (the model's configuration says so) failed: no view of that");
+  EXPECT_EQ(plan.fallbacks(), 1);
 }
 
 TEST_F(ListingTest, WhatServesSaysWhatItTakesAndGives) {
