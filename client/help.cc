@@ -91,7 +91,7 @@ server has exactly one model. Ctrl-C ends it.
   --batch N        rows of each run, 1 to 1024; default 1
   --length N       stands for every size that the model leaves open, such as the tokens of a text
   --shape SIZES    the shape of one row, such as 3,224,224; NAME=SIZES where the model has several
-                   inputs, for each of them
+                   inputs. A length that one of them gets is that of the others, unless they say
   --warmup N       runs before those that count, 0 to 10000; default 10
   --repeats N      runs that count, 1 to 1000000; default 100
   --duration SECONDS   instead: for so long, 0.001 to 600
@@ -164,7 +164,10 @@ constexpr char kPlanHelp[] = R"(torchctl plan [NAME] [--json]
 
 Shows by which plan each READY version runs, why, and how the plans fared that were tried while it
 loaded: on how many of an executor's threads, the median time of a run, its ratio to `frozen`, and
-the most that an answer differed from the saved model's.
+the most that an answer differed from the saved model's. Of other versions it shows state and reason.
+
+Compare plans by TO FROZEN. Each ran in turn with `frozen`, but not all of them at the same time: on
+a busy machine the milliseconds of one line say little about those of another.
 
 With `plan: fast_start` a version first runs by the default plan while others are tried, and this
 says so; `searching` in the JSON.
@@ -181,6 +184,8 @@ says so; `searching` in the JSON.
 Examples:
   torchctl plan efficientnet-lite0
   torchctl plan --json | jq '.[] | {name, plan: .plan.plan}'
+
+Exit code: 4 where NAME has no version that is READY; else see torchctl --help.
 )";
 
 constexpr char kStatusHelp[] = R"(torchctl status [--json]

@@ -1,6 +1,7 @@
 #include "server/benchmark/spec.h"
 
 #include <algorithm>
+#include <set>
 #include <utility>
 
 #include "absl/strings/escaping.h"
@@ -8,12 +9,11 @@
 #include "absl/strings/str_join.h"
 #include "server/base/status_macros.h"
 #include "server/config/model_config.h"
-#include "server/inference/trial_row.h"
+#include "server/inference/open_sizes.h"
 
 namespace torchd {
 namespace {
 
-constexpr int64_t kUsualTokens = 128;
 constexpr size_t kShownMax = 64;
 
 // A client's text in our message: bounded, and nothing that could confuse a log.
@@ -24,29 +24,6 @@ absl::Status InRange(absl::string_view name, int64_t value, int64_t least, int64
   if (value >= least && value <= most) return absl::OkStatus();
   return absl::InvalidArgumentError(
       absl::StrCat(name, ": got ", value, ", expected ", least, " to ", most, unit));
-}
-
-bool IsOpen(const TensorSpec& input) {
-  return std::any_of(input.shape.begin(), input.shape.end(), [](int64_t size) { return size < 0; });
-}
-
-// "ids int64[-1], mask int64[-1]"
-std::string InputsText(const std::vector<TensorSpec>& inputs) {
-  return absl::StrJoin(inputs, ", ", [](std::string* text, const TensorSpec& input) {
-    absl::StrAppend(text, input.name, " ", Name(input.type), ShapeText(input.shape));
-  });
-}
-
-int64_t UsualLength(const ModelConfig& config) {
-  return config.text ? std::min<int64_t>(kUsualTokens, config.text->tokens_max) : kTrialLength;
-}
-
-absl::Status CheckOpenSize(const ModelConfig& config, const TensorSpec& input, int64_t size) {
-  const int64_t most = config.text ? config.text->tokens_max : kElementsMax;
-  if (size >= 1 && size <= most) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      absl::StrCat("input '", input.name, "': got a size of ", size, ", expected 1 to ", most,
-                   config.text ? " (text.tokens_max of the model)" : ""));
 }
 
 // `said` becomes the input's shape.
@@ -85,40 +62,25 @@ absl::Status TakeShapes(const BenchmarkSpec& spec, const Servable& servable,
   return absl::OkStatus();
 }
 
-absl::Status TakeLength(const BenchmarkSpec& spec, const Servable& servable,
-                        std::vector<TensorSpec>& inputs) {
-  if (spec.length && std::none_of(inputs.begin(), inputs.end(), IsOpen)) {
-    return absl::InvalidArgumentError(absl::StrCat("length: got ", *spec.length, ", but model '",
-                                                   servable.name,
-                                                   "' leaves no size open: ", InputsText(inputs)));
-  }
-  const int64_t length = spec.length.value_or(UsualLength(servable.config));
-  for (TensorSpec& input : inputs) {
-    if (!IsOpen(input)) continue;
-    if (spec.length) TORCHD_RETURN_IF_ERROR(CheckOpenSize(servable.config, input, length));
-    const bool picture = input.type == DataType::kFloat32 && input.shape.size() == 3;
-    const int64_t size = picture && !spec.length ? kTrialSide : length;
-    std::replace_if(
-        input.shape.begin(), input.shape.end(), [](int64_t one) { return one < 0; }, size);
-  }
-  return absl::OkStatus();
-}
-
-absl::Status CheckBytes(int64_t batch_size, const std::vector<TensorSpec>& inputs) {
-  int64_t total = 0;
-  for (const TensorSpec& input : inputs) {
-    Shape shape = input.shape;
-    shape.insert(shape.begin(), batch_size);
-    const auto bytes = BytesOf(input.type, shape);
-    const bool fits = bytes && *bytes <= static_cast<size_t>(kBenchmarkBytesMax);
-    total = fits ? total + static_cast<int64_t>(*bytes) : kBenchmarkBytesMax + 1;
-    if (total > kBenchmarkBytesMax) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "the inputs of a run, ", batch_size, " times ", InputsText(inputs), ", take more than ",
-          kBenchmarkBytesMax, " bytes (256 MiB), the most that a benchmark may"));
+// Texts have one length: where one is said for an input, it is that of the others. None: nothing
+// that was said says more.
+absl::StatusOr<std::optional<int64_t>> SaidLength(const std::vector<TensorSpec>& declared,
+                                                  const std::vector<TensorSpec>& inputs) {
+  std::set<int64_t> said;
+  std::string left;
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    if (IsPicture(declared[i])) continue;  // Its sizes are no lengths.
+    if (HasOpenSize(inputs[i])) left = InputsText({inputs[i]});
+    for (size_t at = 0; at < inputs[i].shape.size(); ++at) {
+      const bool filled = declared[i].shape[at] < 0 && inputs[i].shape[at] >= 0;
+      if (filled) said.insert(inputs[i].shape[at]);
     }
   }
-  return absl::OkStatus();
+  if (said.empty() || left.empty()) return std::nullopt;
+  if (said.size() == 1) return *said.begin();
+  return absl::InvalidArgumentError(
+      absl::StrCat("shapes: got the sizes ", absl::StrJoin(said, ", "),
+                   "; expected a shape for input ", left, " as well, or a length"));
 }
 
 }  // namespace
@@ -147,10 +109,16 @@ absl::Status CheckNumbers(const BenchmarkSpec& spec, const Servable& servable, i
 
 absl::StatusOr<std::vector<TensorSpec>> InputsOf(const BenchmarkSpec& spec,
                                                  const Servable& servable) {
-  std::vector<TensorSpec> inputs = servable.model->signature().inputs;
+  const std::vector<TensorSpec>& declared = servable.model->signature().inputs;
+  std::vector<TensorSpec> inputs = declared;
   TORCHD_RETURN_IF_ERROR(TakeShapes(spec, servable, inputs));
-  TORCHD_RETURN_IF_ERROR(TakeLength(spec, servable, inputs));
-  TORCHD_RETURN_IF_ERROR(CheckBytes(spec.batch_size, inputs));
+  const std::string model = absl::StrCat("model '", servable.name, "'");
+  std::optional<int64_t> usual;
+  if (!spec.length) {
+    TORCHD_ASSIGN_OR_RETURN(usual, SaidLength(declared, inputs));
+  }
+  TORCHD_RETURN_IF_ERROR(FillOpenSizes(model, servable.config, spec.length, inputs, usual));
+  TORCHD_RETURN_IF_ERROR(CheckRunBytes(spec.batch_size, inputs));
   return inputs;
 }
 

@@ -24,8 +24,6 @@ inline constexpr int64_t kBenchmarkWarmUpMax = 10'000;
 inline constexpr int64_t kBenchmarkWarmUp = 10;
 inline constexpr Duration kBenchmarkDurationMin = std::chrono::milliseconds(1);
 inline constexpr Duration kBenchmarkDurationMax = std::chrono::minutes(10);
-// Of the inputs of one run.
-inline constexpr int64_t kBenchmarkBytesMax = int64_t{256} << 20;
 
 struct BenchmarkSpec {
   struct InputShape {
@@ -37,7 +35,8 @@ struct BenchmarkSpec {
   int64_t version = 0;  // As in VersionChoice, and its label.
   std::string version_label = {};
   int64_t batch_size = 1;
-  // Stands for every size that the model leaves open and no shape says.
+  // Stands for every size that the model leaves open and no shape says. Unset: where the shapes say
+  // one for another input, that; pictures aside.
   std::optional<int64_t> length = {};
   std::vector<InputShape> shapes = {};  // Of the inputs that are named.
   int64_t warm_up = kBenchmarkWarmUp;
@@ -51,7 +50,8 @@ struct BenchmarkSpec {
 absl::Status CheckNumbers(const BenchmarkSpec& spec, const Servable& servable, int executors);
 
 // The inputs of one row, with no size left open. INVALID_ARGUMENT for a shape that the model does
-// not take, and for more than kBenchmarkBytesMax.
+// not take, for several lengths
+// where another input is left open, and for more than kRunBytesMax.
 absl::StatusOr<std::vector<TensorSpec>> InputsOf(const BenchmarkSpec& spec,
                                                  const Servable& servable);
 

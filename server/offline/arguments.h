@@ -17,11 +17,11 @@ struct OfflineArguments {
   std::vector<std::string> inputs;  // One for each input of the model, in its order; or none.
   std::string labels_file;          // Empty: labels.txt beside the model, if there is one.
   std::optional<Plan> plan;         // Unset: what the model's configuration says, else the default.
-  int64_t length = 0;               // Of sizes that the model leaves open; 0: the usual.
-  int64_t batch = 1;                // 1..1024
-  int64_t warm_up = 10;             // 0..10'000
-  int64_t repeats = 100;            // 1..1'000'000
-  int64_t threads = 0;              // 1..256; 0: all cores.
+  int64_t length = 0;     // Of sizes that the model leaves open; 0: the usual. Not with `inputs`.
+  int64_t batch = 1;      // 1..1024
+  int64_t warm_up = 10;   // 0..10'000
+  int64_t repeats = 100;  // 1..1'000'000
+  int64_t threads = 0;    // 1..256; 0: all cores.
 };
 
 // `words`: argv after `bench`. INVALID_ARGUMENT names the flag, the value and what was expected.

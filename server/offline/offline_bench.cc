@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <fstream>
 #include <memory>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -15,11 +16,13 @@
 #include "absl/strings/str_join.h"
 #include "absl/types/span.h"
 #include "server/base/clock.h"
+#include "server/base/log.h"
 #include "server/base/status_macros.h"
 #include "server/base/thread_pool.h"
 #include "server/execution/load_model.h"
 #include "server/execution/torch_runtime.h"
 #include "server/inference/model.h"
+#include "server/inference/open_sizes.h"
 #include "server/inference/top_k.h"
 #include "server/inference/trial_row.h"
 #include "server/measuring/measure.h"
@@ -62,17 +65,24 @@ absl::StatusOr<std::vector<std::string>> ReadLabels(const std::string& path) {
   return labels;
 }
 
+absl::StatusOr<std::vector<Tensor>> RandomRow(const OfflineArguments& arguments,
+                                              const ModelConfig& config,
+                                              std::vector<TensorSpec> inputs) {
+  std::optional<int64_t> length;
+  if (arguments.length > 0) length = arguments.length;
+  TORCHD_RETURN_IF_ERROR(FillOpenSizes(arguments.model_file, config, length, inputs));
+  TORCHD_RETURN_IF_ERROR(CheckRunBytes(arguments.batch, inputs));
+  return VariedRow(TrialRow(inputs));
+}
+
 absl::StatusOr<std::vector<Tensor>> RowOf(const OfflineArguments& arguments,
+                                          const ModelConfig& config,
                                           const std::vector<TensorSpec>& inputs) {
-  if (arguments.inputs.empty()) {
-    return VariedRow(TrialRow(inputs, arguments.length > 0 ? arguments.length : kTrialLength));
-  }
+  if (arguments.inputs.empty()) return RandomRow(arguments, config, inputs);
   if (arguments.inputs.size() != inputs.size()) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "got ", arguments.inputs.size(), " times --input, the model takes ", inputs.size(), ": ",
-        absl::StrJoin(inputs, ", ", [](std::string* text, const TensorSpec& input) {
-          absl::StrAppend(text, input.name, " ", Name(input.type), ShapeText(input.shape));
-        })));
+    return absl::InvalidArgumentError(absl::StrCat("got ", arguments.inputs.size(),
+                                                   " times --input, the model takes ",
+                                                   inputs.size(), ": ", InputsText(inputs)));
   }
   std::vector<Tensor> row;
   for (size_t i = 0; i < inputs.size(); ++i) {
@@ -165,9 +175,13 @@ absl::StatusOr<std::string> RunOfflineBench(const OfflineArguments& arguments) {
   const Plan plan = arguments.plan.value_or(said == Plan::kPackage ? kDefaultPlan : said);
   TORCHD_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model,
                           LoadModel(arguments.model_file, files.config, plan));
+  model->TellOfFailedPlan([](Plan failed, const std::string& reason) {
+    Log(Severity::kError, "plan failed, model runs as saved",
+        {{"plan", Name(failed)}, {"reason", reason}});
+  });
   const Duration loading = clock.Now() - begin;
   TORCHD_ASSIGN_OR_RETURN(const std::vector<Tensor> row,
-                          RowOf(arguments, model->signature().inputs));
+                          RowOf(arguments, files.config, model->signature().inputs));
   const RowInputs views = ViewsOf(row);
   const std::vector<const RowInputs*> rows(static_cast<size_t>(arguments.batch), &views);
   std::vector<Tensor> outputs;

@@ -98,6 +98,24 @@ def test_numpy_files_labels_and_batches(models, tmp_path):
     assert "4 rows of x" in done.stdout
 
 
+def test_a_length_is_taken_or_refused_as_by_the_call(models, tmp_path):
+    """It was ignored for pictures, and where it could not be had."""
+    open_picture = tmp_path / "open" / "1"
+    open_picture.mkdir(parents=True)
+    (open_picture / "model.pt").write_bytes((models / "picture/1/model.pt").read_bytes())
+    (tmp_path / "open" / "model.yaml").write_text(
+        "inputs: [{name: x, data_type: float32, shape: [3, -1, -1]}]\n")
+    model = open_picture / "model.pt"
+    assert "float32[3,224,224]" in bench("--model-file", model).stdout
+    assert "float32[3,40,40]" in bench("--model-file", model, "--length", 40).stdout
+    for file, words, part in (
+            (model, ("--length", 1_000_000), "take more than 268435456 bytes"),
+            (model, ("--length", 1024, "--batch", 64), "64 times x float32[3,1024,1024]"),
+            (models / "picture/1/model.pt", ("--length", 40), "leaves no size open: x float32[3,32,32]")):
+        done = bench("--model-file", file, *words)
+        assert done.returncode == 2 and part in done.stderr and done.stdout == "", done
+
+
 def test_several_inputs_of_whole_numbers(models, tmp_path):
     ids = np.arange(9, dtype=np.int64) * 5
     mask = np.array([1, 1, 1, 1, 1, 1, 0, 0, 0], np.int64)

@@ -105,6 +105,31 @@ TEST_F(SpecTest, OpenSizesAreFilledAsSaidOrAsUsual) {
               ElementsAre(Shape({5}), Shape({7})));
 }
 
+// The ids had 16 then and the mask 128, and the run failed in the midst of the model.
+TEST_F(SpecTest, TheLengthOfOneInputIsThatOfTheOthers) {
+  ModelConfig config;
+  config.text = TextConfig();
+  EXPECT_THAT(Shapes({.shapes = {{"ids", {16}}}}, Make(Text(), config)),
+              ElementsAre(Shape({16}), Shape({16})));
+  EXPECT_THAT(Shapes({.shapes = {{"mask", {7}}}}, Make(Text())),
+              ElementsAre(Shape({7}), Shape({7})));
+  ModelSignature three = Text();
+  three.inputs.push_back({"kinds", DataType::kInt64, {-1}});
+  const Servable texts = Make(three, config);
+  EXPECT_EQ(
+      Wrong(InputsOf({.shapes = {{"ids", {16}}, {"mask", {32}}}}, texts).status()),
+      "shapes: got the sizes 16, 32; expected a shape for input kinds int64[-1] as well, or a "
+      "length");
+  EXPECT_THAT(Shapes({.shapes = {{"ids", {16}}, {"mask", {32}}, {"kinds", {8}}}}, texts),
+              ElementsAre(Shape({16}), Shape({32}), Shape({8})));
+  ModelSignature beside = Picture();
+  beside.inputs.push_back({"facts", DataType::kFloat32, {-1}});
+  EXPECT_THAT(Shapes({.shapes = {{"facts", {9}}}}, Make(beside)),
+              ElementsAre(Shape({3, 224, 224}), Shape({9})));
+  EXPECT_THAT(Shapes({.shapes = {{"picture", {3, 32, 48}}}}, Make(beside)),
+              ElementsAre(Shape({3, 32, 48}), Shape({16})));
+}
+
 TEST_F(SpecTest, TextsAreAsLongAsTheirModelAllows) {
   ModelConfig config;
   config.text = TextConfig();

@@ -32,19 +32,23 @@ TEST(OfflineArgumentsTest, HasDefaults) {
 }
 
 TEST(OfflineArgumentsTest, TakesBothSpellings) {
-  const auto got =
-      ParseOfflineArguments({"--model-file=a.pt", "--input", "x.bin", "--input=y.npy", "--labels",
-                             "l.txt", "--plan", "onednn", "--length", "7", "--batch=1024",
-                             "--warmup", "0", "--repeats=3", "--threads", "2"});
+  const auto got = ParseOfflineArguments({"--model-file=a.pt", "--input", "x.bin", "--input=y.npy",
+                                          "--labels", "l.txt", "--plan", "onednn", "--batch=1024",
+                                          "--warmup", "0", "--repeats=3", "--threads", "2"});
   ASSERT_TRUE(got.ok()) << got.status();
   EXPECT_THAT(got->inputs, ElementsAre("x.bin", "y.npy"));
   EXPECT_EQ(got->labels_file, "l.txt");
   EXPECT_EQ(got->plan, Plan::kOneDnn);
-  EXPECT_EQ(got->length, 7);
   EXPECT_EQ(got->batch, 1024);
   EXPECT_EQ(got->warm_up, 0);
   EXPECT_EQ(got->repeats, 3);
   EXPECT_EQ(got->threads, 2);
+}
+
+TEST(OfflineArgumentsTest, ALengthIsForRowsThatNoFileBrings) {
+  EXPECT_EQ(ParseOfflineArguments({"--model-file", "a.pt", "--length", "7"})->length, 7);
+  EXPECT_THAT(Refusal({"--length=7", "--input", "x.bin"}),
+              HasSubstr("got both --length 7 and --input"));
 }
 
 TEST(OfflineArgumentsTest, MistakesNameTheFlagTheValueAndTheRange) {
