@@ -144,7 +144,13 @@ std::string ThreadsText(int threads) {
 std::string PlansTable(const v1::ListModelsResponse& response) {
   std::string text;
   for (const v1::ModelVersion& model : response.models()) {
-    if (!model.has_plan()) continue;
+    if (!model.has_plan()) {
+      absl::StrAppend(&text, OneLine(model.name()), " ",
+                      model.version() == 0 ? "-" : VersionText(model), ": ",
+                      StateName(model.state()), model.reason().empty() ? "" : ", ",
+                      OneLine(model.reason()), "\n");
+      continue;
+    }
     const v1::PlanReport& plan = model.plan();
     absl::StrAppend(&text, OneLine(model.name()), " ", VersionText(model), ": ", plan.plan(),
                     " on ", ThreadsText(plan.threads()), ", ", OneLine(plan.why()), "\n");

@@ -14,7 +14,8 @@ namespace torchd {
 // of them when `scores`; they are shown as they are instead of in percent.
 std::string ClassifyTable(const InputResult& result, bool scores);
 
-// For `torchctl plan`: each ready version's plan, and a table of those that were tried.
+// For `torchctl plan`: each ready version's plan, and a table of those that were tried; of the
+// others state and reason.
 std::string PlansTable(const v1::ListModelsResponse& response);
 
 // One line per version, beneath a line of headings. `verbose`: and beneath each version how its

@@ -135,6 +135,11 @@ ExitCode Plan(const Arguments& arguments, WireClient& client) {
   request.set_model(arguments.model);
   absl::StatusOr<v1::ListModelsResponse> response = client.ListModels(request, arguments.timeout);
   if (!response.ok()) return Failed(response.status());
+  if (!arguments.model.empty()) {
+    // Who asked for one model takes no plan at all for a failure.
+    const absl::Status ready = VersionToExplain(*response, 0).status();
+    if (!ready.ok()) return Failed(ready);
+  }
   Print(stdout, arguments.json ? ModelsJson(*response) : PlansTable(*response));
   return kFine;
 }

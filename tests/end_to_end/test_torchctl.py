@@ -137,6 +137,17 @@ def test_models_table(torchctl):
     assert listed == [("linear", 1), ("linear", 2)]
 
 
+# It said "no version is ready", with code 0.
+def test_plan_of_what_is_not_ready_says_why(torchctl):
+    for words in (("broken",), ("broken", "--json")):
+        done = torchctl("plan", *words)
+        assert (done.returncode, done.out) == (4, ""), done.out
+        for part in ("UNAVAILABLE", "broken", "model.pt"):
+            assert part in done.err, done.err
+    (line,) = [line for line in torchctl("plan").out.splitlines() if line.startswith("broken ")]
+    assert line.startswith("broken 1: UNAVAILABLE, ") and "model.pt" in line
+
+
 def test_models_verbose_shows_how_rows_wait_and_run(torchctl):
     done = torchctl("models", "sentiment", "--verbose")
     assert done.returncode == 0, done.err

@@ -47,6 +47,22 @@ TEST(PlansTableTest, ShowsThePlanItsThreadsAndAllThatWereTried) {
   EXPECT_THAT(PlansTable(response), HasSubstr("cat 2: direct on all threads, "));
 }
 
+// "no version is ready" said neither which nor why.
+TEST(PlansTableTest, ShowsStateAndReasonOfWhatIsNotReady) {
+  v1::ListModelsResponse response;
+  EXPECT_EQ(PlansTable(response), "no version is ready\n");
+  v1::ModelVersion& model = *response.add_models();
+  model.set_name("cat");
+  model.set_version(2);
+  model.set_state(v1::VERSION_STATE_UNAVAILABLE);
+  model.set_reason("no model.pt\nat all");
+  v1::ModelVersion& loading = *response.add_models();
+  loading.set_name("dog");
+  loading.set_version(1);
+  loading.set_state(v1::VERSION_STATE_LOADING);
+  EXPECT_EQ(PlansTable(response), "cat 2: UNAVAILABLE, no model.pt at all\ndog 1: LOADING\n");
+}
+
 TEST(ClassifyTableTest, ShowsLabelsPercentIndexAndTimes) {
   v1::ClassifyResult result;
   AddClass(281, "tabby", 0.5F, result);
