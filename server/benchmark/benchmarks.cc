@@ -8,6 +8,7 @@
 #include "absl/types/span.h"
 #include "server/base/log.h"
 #include "server/base/status_macros.h"
+#include "server/inference/open_sizes.h"
 #include "server/inference/trial_row.h"
 #include "server/measuring/measure.h"
 #include "server/registry/same_answer.h"
@@ -62,6 +63,7 @@ class Benchmarks::Job {
     }
     Model& model = own == nullptr ? *servable_->model : *own;
     MakeRows();
+    TORCHD_ASSIGN_OR_RETURN(const MemoryBudget::Lease for_runs, ReserveForRuns());
     loaded_ = true;
     const int64_t rows_went_first = parts_.executors.RunInTurns(
         static_cast<int>(spec_.concurrency), [&] { return RunOnce(model); },
@@ -112,6 +114,55 @@ class Benchmarks::Job {
     for (int64_t i = 0; i < spec_.batch_size; ++i) {
       batch_.push_back(&views_[static_cast<size_t>(i % made)]);
     }
+  }
+
+  // What a run of as many rows takes; 0 where it is not known or there is no such run. By the model
+  // that serves: for that many rows it has not compiled, which would take memory of its own.
+  absl::StatusOr<int64_t> MemoryOf(int64_t rows) ABSL_LOCKS_EXCLUDED(mutex_) {
+    absl::StatusOr<int64_t> taken = 0;
+    const auto measure = [&] {
+      absl::Status ran;
+      const int64_t bytes = parts_.memory_of([&] {
+        std::vector<Tensor> outputs;
+        ran = servable_->model->Run(
+            absl::MakeConstSpan(batch_).subspan(0, static_cast<size_t>(rows)), outputs);
+      });
+      absl::MutexLock lock(&mutex_);
+      if (ran.ok()) taken = bytes;
+      if (absl::IsResourceExhausted(ran)) taken = ran;  // Others the runs that count will say.
+      return false;
+    };
+    parts_.executors.RunInTurns(1, measure, [this] { return GoOn(); });
+    TORCHD_RETURN_IF_ERROR(WhyEnd());
+    absl::MutexLock lock(&mutex_);
+    return taken;
+  }
+
+  // One call could have the kernel end the server: activations grow with the rows, and those of a
+  // run that no client could ask for are counted nowhere.
+  absl::StatusOr<MemoryBudget::Lease> ReserveForRuns() ABSL_LOCKS_EXCLUDED(mutex_) {
+    const int64_t clients = servable_->lane->rows_max();
+    if (!parts_.memory_of || spec_.batch_size <= clients) return MemoryBudget::Lease();
+    const int64_t tried = clients + 1;
+    TORCHD_ASSIGN_OR_RETURN(const int64_t bytes, MemoryOf(tried));
+    const auto need = static_cast<int64_t>(static_cast<double>(bytes) / static_cast<double>(tried) *
+                                           static_cast<double>(spec_.batch_size) *
+                                           static_cast<double>(spec_.concurrency));
+    auto lease = parts_.registry.Reserve(need);
+    if (!lease.ok()) return TooMuch(need, lease.status().message());
+    const std::optional<int64_t> free = parts_.memory_free();
+    if (free && need > *free / 4 * 3) {
+      return TooMuch(need, absl::StrCat("of the ", *free >> 20,
+                                        " MiB that the machine and its control groups leave, a "
+                                        "benchmark may take three quarters"));
+    }
+    return lease;
+  }
+
+  absl::Status TooMuch(int64_t need, absl::string_view why) const {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("batch_size: got ", spec_.batch_size, " rows of ", InputsText(inputs_),
+                     ", whose runs would take about ", need >> 20, " MiB of memory: ", why));
   }
 
   absl::StatusOr<std::vector<Tensor>> AnswerOf(Model& model) const {

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -59,6 +60,10 @@ class Benchmarks {
     // The model of this version anew, by another plan. Empty: no other plan can be measured.
     std::function<absl::StatusOr<std::unique_ptr<Model>>(const Servable&, Plan)> load;
     int at_once = 1;  // More are refused; 0: all are.
+    // What `run`, on an executor's thread, takes in memory at most, bytes. Empty: not known.
+    std::function<int64_t(const std::function<void()>& run)> memory_of = {};
+    // What there is still to be taken, bytes, as far as it is known.
+    std::function<std::optional<int64_t>()> memory_free = [] { return std::nullopt; };
   };
 
   // Who is told. All but `cancelled` are called on a thread of the benchmarks'.
@@ -75,9 +80,11 @@ class Benchmarks {
   // as spec.h says. NOT_FOUND, UNAVAILABLE: no such version, or not ready, or Stop() was called.
   // RESOURCE_EXHAUSTED: another one runs.
   //
-  // What `done` is told: CANCELLED, within one run of when the caller was; UNAVAILABLE likewise
-  // after Stop(); the status of a run that failed; FAILED_PRECONDITION where another plan's answers
-  // are not those of the model that serves.
+  // What `done` is told: RESOURCE_EXHAUSTED where runs of more rows than clients' runs have would
+  // take more memory than there is, by what a run of a row more than those takes; CANCELLED, within
+  // one run of when the caller was; UNAVAILABLE likewise after Stop(); the status of a run that
+  // failed; FAILED_PRECONDITION where another plan's answers are not those of the model that
+  // serves.
   absl::Status Start(BenchmarkSpec spec, Caller caller) ABSL_LOCKS_EXCLUDED(mutex_);
 
   // What runs ends, what comes is refused.

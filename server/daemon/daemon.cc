@@ -17,6 +17,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/types/span.h"
 #include "server/base/clock.h"
+#include "server/base/free_memory.h"
 #include "server/base/log.h"
 #include "server/base/scratch_folder.h"
 #include "server/base/status_macros.h"
@@ -132,7 +133,9 @@ struct Daemon::Parts {
       return LoadByPlan(servable, plan, trials.get(), ThreadsPerExecutor(config, Cores()),
                         TrialLimitsOf(config));
     };
-    return {registry, executors, clock, load, config.benchmarks_max};
+    return {registry, executors, clock, load, config.benchmarks_max, MemoryTakenBy, [] {
+              return FreeMemory();
+            }};
   }
 
   // Their outcome matters no more, and they may take a minute.

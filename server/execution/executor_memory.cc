@@ -85,6 +85,7 @@ class Keeper {
       absl::MutexLock lock(&mutex_);
       used_bytes_ += wanted.size;
       used_most_ = std::max(used_most_, used_bytes_);
+      peak_bytes_ = std::max(peak_bytes_, used_bytes_);
       if (Block* const kept = kept_[wanted.index]) {
         kept_[wanted.index] = kept->next;
         kept_bytes_ -= kept->size;
@@ -142,6 +143,18 @@ class Keeper {
     Release(kNever);
   }
 
+  // What is used now; the next peak is counted from here.
+  size_t BeginPeak() ABSL_LOCKS_EXCLUDED(mutex_) {
+    absl::MutexLock lock(&mutex_);
+    peak_bytes_ = used_bytes_;
+    return used_bytes_;
+  }
+
+  size_t peak_bytes() const ABSL_LOCKS_EXCLUDED(mutex_) {
+    absl::MutexLock lock(&mutex_);
+    return peak_bytes_;
+  }
+
   size_t kept_bytes() const ABSL_LOCKS_EXCLUDED(mutex_) {
     absl::MutexLock lock(&mutex_);
     return kept_bytes_;
@@ -169,6 +182,7 @@ class Keeper {
   size_t kept_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   size_t used_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   size_t used_most_ ABSL_GUARDED_BY(mutex_) = 0;
+  size_t peak_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   bool ended_ ABSL_GUARDED_BY(mutex_) = false;
 };
 
@@ -244,6 +258,13 @@ void InstallExecutorMemory() {
 
 void KeepMemoryOfThisThread() {
   if (t_own.keeper == nullptr) t_own.keeper = &Keepers::OfProcess().Add();
+}
+
+int64_t MemoryTakenBy(const std::function<void()>& run) {
+  Keeper* const keeper = t_own.keeper;
+  const size_t before = keeper == nullptr ? 0 : keeper->BeginPeak();
+  run();
+  return keeper == nullptr ? 0 : static_cast<int64_t>(keeper->peak_bytes() - before);
 }
 
 size_t ReleaseUnusedMemory(Duration unused) {

@@ -6,6 +6,8 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
+#include <functional>
 
 #include "server/base/clock.h"
 
@@ -16,6 +18,10 @@ void InstallExecutorMemory();
 
 // The calling thread keeps what it gives back. Of threads that run models over and over.
 void KeepMemoryOfThisThread();
+
+// Bytes that `run` has in use at most at once, beyond what this thread had before; 0 on a thread
+// that does not keep what it gives back.
+int64_t MemoryTakenBy(const std::function<void()>& run);
 
 // Hands to the machine what no thread has used for `unused`; how many bytes that was.
 size_t ReleaseUnusedMemory(Duration unused);

@@ -47,6 +47,7 @@ class BenchmarksTest : public ::testing::Test {
     parts.on_change = [](const std::string&, bool) {};
     parts.metrics = &metrics_;
     parts.clock = &clock_;
+    parts.memory_bytes_max = int64_t{100} << 20;
     return parts;
   }
 
@@ -73,7 +74,8 @@ class BenchmarksTest : public ::testing::Test {
   Benchmarks& benchmarks() {
     if (benchmarks_ == nullptr) {
       benchmarks_ = std::make_unique<Benchmarks>(
-          Benchmarks::Parts{registry_, executors_, clock_, load_, at_once_});
+          Benchmarks::Parts{registry_, executors_, clock_, load_, at_once_, memory_of_,
+                            [this] { return memory_free_; }});
     }
     return *benchmarks_;
   }
@@ -116,6 +118,8 @@ class BenchmarksTest : public ::testing::Test {
   std::function<absl::Status()> on_run_;
   std::function<absl::StatusOr<std::unique_ptr<Model>>(const Servable&, Plan)> load_;
   int at_once_ = 1;
+  std::function<int64_t(const std::function<void()>&)> memory_of_;
+  std::optional<int64_t> memory_free_;
   TempFolder repository_;
   ServerMetrics metrics_{{"0", "0"}};
   Executors executors_{{.device = "cpu", .threads = 2}, clock_};
@@ -334,6 +338,46 @@ TEST_F(BenchmarksTest, AVersionThatGoesMeanwhileIsMeasuredToTheEnd) {
   open.Notify();
   call.done.WaitForNotification();
   EXPECT_TRUE(call.result.ok()) << call.result.status();
+}
+
+// 1024 rows of 512 tokens took 13 GB a layer, and the kernel ended the server.
+TEST_F(BenchmarksTest, RunsThatWouldTakeTooMuchMemoryAreRefusedByOneThatDoesNot) {
+  constexpr int64_t kMebibyte = 1 << 20;
+  memory_of_ = [](const std::function<void()>& run) {
+    run();
+    return 2 * kMebibyte;  // The lane has one row at most, so of two.
+  };
+  const auto measure = [this](int64_t batch_size, int64_t concurrency) {
+    rows_.clear();
+    return Measure({.model = "cat",
+                    .batch_size = batch_size,
+                    .warm_up = 0,
+                    .repeats = 2,
+                    .concurrency = concurrency});
+  };
+  EXPECT_TRUE(measure(100, 1).ok());
+  ExpectError(measure(101, 1), Code::kResourceExhausted,
+              "batch_size: got 101 rows of x float32[3], whose runs would take about 101 MiB of "
+              "memory: needs 101 MiB; models have 0 MiB of the 100 MiB allowed (memory_mb_max)");
+  EXPECT_THAT(rows_, SizeIs(2));
+  ExpectError(measure(51, 2), Code::kResourceExhausted, "102 MiB");
+  memory_free_ = 100 * kMebibyte;
+  EXPECT_TRUE(measure(75, 1).ok());
+  ExpectError(measure(76, 1), Code::kResourceExhausted,
+              "76 MiB of memory: of the 100 MiB that the machine and its control groups leave");
+  memory_free_ = 0;
+  EXPECT_TRUE(measure(1, 1).ok());                                           // As clients may.
+  EXPECT_EQ(registry_.Reserve(100 * kMebibyte).status(), absl::OkStatus());  // All is given back.
+}
+
+TEST_F(BenchmarksTest, ARunThatFailsOfMemoryIsNotFollowedByLargerOnes) {
+  memory_of_ = [](const std::function<void()>& run) {
+    run();
+    return 1;
+  };
+  on_run_ = [] { return absl::ResourceExhaustedError("cannot take 7 bytes"); };
+  ExpectError(Measure({.model = "cat", .batch_size = 1000}), Code::kResourceExhausted, "7 bytes");
+  EXPECT_THAT(rows_, SizeIs(1));
 }
 
 }  // namespace

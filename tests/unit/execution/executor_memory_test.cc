@@ -39,6 +39,25 @@ TEST_F(ExecutorMemoryTest, WhatIsGivenBackIsTakenAgain) {
   });
 }
 
+TEST_F(ExecutorMemoryTest, WhatARunTakesIsItsPeakBeyondWhatWasThere) {
+  constexpr int64_t kMany = 4 << 20;
+  const auto run = [] {
+    const at::Tensor one = at::empty({kMany}, at::kByte);
+    at::empty({kMany}, at::kByte);  // Given back before the next.
+    at::empty({kMany / 2}, at::kByte);
+  };
+  OnAThreadThatKeeps([&] {
+    const at::Tensor before = at::empty({3 * kMany}, at::kByte);
+    for (int times = 0; times < 2; ++times) {
+      const int64_t taken = MemoryTakenBy(run);
+      EXPECT_GE(taken, 2 * kMany);
+      EXPECT_LE(taken, 3 * kMany);
+    }
+    EXPECT_EQ(MemoryTakenBy([] {}), 0);
+  });
+  EXPECT_EQ(MemoryTakenBy(run), 0);  // Nobody keeps this thread's.
+}
+
 TEST_F(ExecutorMemoryTest, TwoInUseAtOnceAreNeverOne) {
   OnAThreadThatKeeps([] {
     std::minstd_rand random(7);
