@@ -83,6 +83,10 @@ bool NeedsTeam(Plan plan) {
   return plan == Plan::kGraph || plan == Plan::kDirect || plan == Plan::kPackage;
 }
 
+bool HasFewerBits(Plan plan) {
+  return plan == Plan::kBf16 || plan == Plan::kFp16 || plan == Plan::kInt8;
+}
+
 std::vector<int> FewerThreads(int threads) {
   std::vector<int> fewer;
   for (int half = threads / 2; half > 0; half /= 2) fewer.push_back(half);

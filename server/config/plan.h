@@ -34,6 +34,9 @@ std::string PlanNames();
 // Whether what it runs was compiled for an executor's team: on another thread it would open one.
 bool NeedsTeam(Plan plan);
 
+// Whether it calculates with fewer bits than the model as it was saved, so that answers change.
+bool HasFewerBits(Plan plan);
+
 // A plan and the threads that it runs on.
 struct TeamedPlan {
   // Not explicit: a plan alone has all threads of an executor.

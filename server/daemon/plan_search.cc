@@ -142,7 +142,7 @@ PlanChoice PlanSearch::Choose(const VersionFolder& folder, const ModelConfig& co
   if (folder.model_file.empty() && !folder.package_file.empty()) {
     return Without("a package has one plan", Plan::kPackage);
   }
-  if (config.plan) return Without("the model's configuration says so", *config.plan);
+  if (config.plan) return Pinned(folder, config, *config.plan);
   if (options_.budget.count() == 0 || !try_plans_) return Without("nothing is tried here");
   if (run > Duration(0) && run < kWorthASearch) {
     return Without(absl::StrCat("a run takes ",
@@ -155,6 +155,26 @@ PlanChoice PlanSearch::Choose(const VersionFolder& folder, const ModelConfig& co
   PlanChoice choice = Without("the default serves while others are tried");
   choice.searching = true;
   choice.key = key;
+  return choice;
+}
+
+PlanChoice PlanSearch::Pinned(const VersionFolder& folder, const ModelConfig& config, Plan plan) {
+  PlanChoice choice = Without("the model's configuration says so", plan);
+  if (!HasFewerBits(plan) || options_.budget.count() == 0 || !try_plans_) return choice;
+  absl::MutexLock one_at_a_time(&mutex_);
+  std::string key = KeyOf(folder, config);
+  if (!key.empty()) absl::StrAppend(&key, "-", Name(plan));
+  auto tried = cache_.Find(key);
+  if (!tried) {
+    auto now = try_plans_(folder, {plan}, options_.budget, {});
+    if (!now.ok()) {
+      absl::StrAppend(&choice.why, "; its answers were not compared: ", now.status().message());
+      return choice;
+    }
+    cache_.Keep(key, *now);
+    tried = *std::move(now);
+  }
+  choice.candidates = *std::move(tried);
   return choice;
 }
 

@@ -59,6 +59,9 @@ class PlanSearch {
     const Wanted& wanted;
   };
 
+  // What the configuration says; where that changes answers, with how far.
+  PlanChoice Pinned(const VersionFolder& folder, const ModelConfig& config, Plan plan)
+      ABSL_LOCKS_EXCLUDED(mutex_);
   // By an earlier search.
   std::optional<PlanChoice> Known(const std::string& key, const ModelConfig& config) const;
   PlanChoice Search(const VersionFolder& folder, const ModelConfig& config, const std::string& key,

@@ -216,6 +216,9 @@ class PlanTrial {
       return runner.Out(State::kFailed, absl::StrCat("it fails where the saved model does not: ",
                                                      runner.model->fallback_reason()));
     }
+    // How far it is off is what the owner who has chosen it wants to know.
+    const Plan plan = runner.candidate.plan;
+    if (config_.plan == plan && HasFewerBits(plan) && config_.plan_difference_max == 0) return;
     const double difference_max = std::max(kPlanTolerance, config_.plan_difference_max);
     if (runner.candidate.difference > difference_max) {
       runner.Out(State::kWrong, absl::StrCat("its answers differ by ", runner.candidate.difference,

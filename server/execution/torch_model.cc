@@ -40,11 +40,6 @@ std::vector<at::Tensor> TensorsOf(const c10::IValue& value) {
   return tensors;
 }
 
-// Numbers of 16 bits end at 65504 or are coarse; a scale of 8 bits may become infinite.
-bool HasFewerBits(Plan plan) {
-  return plan == Plan::kFp16 || plan == Plan::kBf16 || plan == Plan::kInt8;
-}
-
 bool IsFinite(const at::Tensor& tensor) {
   return !tensor.is_floating_point() || at::isfinite(tensor).all().item<bool>();
 }

@@ -103,5 +103,32 @@ TEST_F(PlanSearchTest, APackageMayBeForbiddenOrPinned) {
   EXPECT_EQ(Choose().plan, Plan::kPackage);
 }
 
+// Its owner allowed it, and never learned how far its answers are from the saved model's.
+TEST_F(PlanSearchTest, AChosenPlanOfFewerBitsIsComparedOnce) {
+  ratios_[Plan::kInt8] = 0.4;
+  config_.plan = Plan::kInt8;
+  const PlanChoice first = Choose(std::chrono::microseconds(1));
+  EXPECT_EQ(first.plan, Plan::kInt8);
+  EXPECT_EQ(first.why, "the model's configuration says so");
+  ASSERT_EQ(first.candidates.size(), 2u);
+  EXPECT_EQ(Of(first, Plan::kInt8).ratio, 0.4);
+  EXPECT_THAT(tried_, ElementsAre("int8"));
+  EXPECT_EQ(Choose().candidates.size(), 2u);
+  EXPECT_THAT(tried_, ElementsAre("int8"));  // Kept.
+  config_.plan = Plan::kBf16;
+  const PlanChoice crashed = Choose();
+  EXPECT_EQ(crashed.plan, Plan::kBf16);
+  EXPECT_EQ(crashed.why,
+            "the model's configuration says so; its answers were not compared: it crashed");
+  EXPECT_THAT(crashed.candidates, IsEmpty());
+  config_.plan.reset();  // The search is another question.
+  EXPECT_EQ(Choose().plan, Plan::kGraph);
+  config_.plan = Plan::kFp16;
+  tried_.clear();
+  budget_ = std::chrono::seconds(0);
+  EXPECT_THAT(Choose().candidates, IsEmpty());
+  EXPECT_THAT(tried_, IsEmpty());
+}
+
 }  // namespace
 }  // namespace torchd

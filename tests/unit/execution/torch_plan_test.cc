@@ -220,6 +220,16 @@ TEST_F(TryPlansTest, FewerBitsDifferAndAreTimedOnlyWithinWhatIsAllowed) {
   }
 }
 
+TEST_F(TryPlansTest, FewerBitsThatTheirOwnerHasChosenMayDifferByAnything) {
+  config_.plan = Plan::kBf16;
+  const auto tried = Try(MakeNetwork(), {Plan::kBf16, Plan::kFp16});
+  EXPECT_EQ(tried[1].state, State::kTimed) << tried[1].reason;
+  EXPECT_GT(tried[1].difference, kPlanTolerance);
+  EXPECT_EQ(tried[2].state, State::kWrong);  // This one was not.
+  config_.plan_difference_max = 1e-6;        // No less than the others may.
+  EXPECT_EQ(Try(MakeNetwork(), {Plan::kBf16})[1].state, State::kWrong);
+}
+
 TEST_F(TryPlansTest, NothingToQuantize) {
   TakesRowsOf({8});
   const auto tried = Try(MakeModule("    return x.flatten(1)\n"), {Plan::kInt8});
