@@ -42,7 +42,8 @@ def save(module, examples: list[tuple], path: pathlib.Path, dynamic_batch: bool,
             # dynamic_threads: each of torchd's executors has a team of its own size.
             torch._inductor.aoti_compile_and_package(
                 program, package_path=str(path),
-                inductor_configs={"freezing": True, "cpp.dynamic_threads": True})
+                inductor_configs={"freezing": True, "cpp.dynamic_threads": True,
+                                  "aot_inductor.metadata": {"TORCH_VERSION": torch.__version__}})
         except Exception as error:  # What the module's code or the compiler leads to.
             raise ExportError(f"torch.export or AOTInductor refused {type(module).__name__}: "
                               f"{_reason(error)}") from error

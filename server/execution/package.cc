@@ -3,6 +3,7 @@
 #include <ATen/cpu/Utils.h>
 #include <caffe2/serialize/inline_container.h>
 #include <sys/utsname.h>
+#include <torch/version.h>
 
 #include <cerrno>
 #include <cstdlib>
@@ -45,6 +46,12 @@ bool CpuHas(absl::string_view name) {
   if (name == "AVX512_VNNI") return __builtin_cpu_supports("avx512vnni");
   if (name == "AMX_TILE") return at::cpu::init_amx();
   return true;
+}
+
+// "2.11" of "2.11.0+cpu": what compiled code calls in LibTorch may be another from one to the next.
+std::string Release(const std::string& version) {
+  const size_t minor = version.find('.');
+  return minor == std::string::npos ? version : version.substr(0, version.find('.', minor + 1));
 }
 
 // The name of the file that `record` becomes: what lies right in one of the two folders, so that
@@ -124,6 +131,12 @@ absl::Status CheckMachine(const std::string& metadata) {
   if (device != "cpu") {
     return absl::InvalidArgumentError(
         absl::StrCat("the package is compiled for device '", device, "', expected 'cpu'"));
+  }
+  const std::string torch = Field(metadata, "TORCH_VERSION");  // By torchd_export.
+  if (!torch.empty() && Release(torch) != Release(TORCH_VERSION)) {
+    return absl::InvalidArgumentError(absl::StrCat("the package is compiled by torch ", torch,
+                                                   ", this server runs LibTorch ", TORCH_VERSION,
+                                                   ": export it with that version"));
   }
   utsname here{};
   uname(&here);

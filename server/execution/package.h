@@ -26,6 +26,7 @@ struct Package {
 absl::StatusOr<Package> Unpack(const std::string& path);
 
 // Why code compiled as the metadata says (a JSON object of strings) cannot run here; OK if it can.
+// What it does not say, as most packages do not say their TORCH_VERSION, is not checked.
 absl::Status CheckMachine(const std::string& metadata);
 
 }  // namespace torchd

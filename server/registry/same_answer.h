@@ -14,7 +14,8 @@ namespace torchd {
 // As DifferenceOf() has it: threads and plans add in another order.
 inline constexpr double kSameAnswerTolerance = 1e-3;
 
-// More, where the model's owner allows its plans to differ.
+// More, where the model's owner allows its plans to differ; any number where the configuration
+// names a plan of fewer bits and no limit.
 double SameAnswerTolerance(const ModelConfig& config);
 
 // FAILED_PRECONDITION saying which output differs, and by how much.

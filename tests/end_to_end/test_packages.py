@@ -1,6 +1,7 @@
 """Models that AOTInductor compiled are served like the others."""
 
 import fcntl
+import json
 import os
 import struct
 import zipfile
@@ -14,6 +15,8 @@ import harness
 import small_models
 import wire
 from test_bad_models import models
+
+TORCH = torch.__version__.split("+")[0]
 
 
 @pytest.fixture(scope="session")
@@ -98,6 +101,23 @@ def test_package_that_crashes_leaves_no_files(packages, tmp_path):
         listed = models(own)[("crashes", 1)]
         assert "trial process was killed by SIG" in listed["reason"]
         assert list(scratch.iterdir()) == []
+
+
+def test_package_by_another_torch_says_so(packages, tmp_path):
+    repository = tmp_path / "models"
+    (repository / "old/1").mkdir(parents=True)
+    with zipfile.ZipFile(packages[0] / "any/1/model.pt2") as whole, zipfile.ZipFile(
+            repository / "old/1/model.pt2", "w") as changed:
+        for name in whole.namelist():
+            data = whole.read(name)
+            if name.endswith("wrapper_metadata.json"):
+                data = json.dumps({**json.loads(data), "TORCH_VERSION": "2.5.1+cpu"})
+            changed.writestr(name, data)
+    with harness.serving(tmp_path, repository) as own:
+        listed = models(own)[("old", 1)]
+        assert listed["state"] == "UNAVAILABLE"
+        assert (f"the package is compiled by torch 2.5.1+cpu, this server runs LibTorch {TORCH}: export it "
+                "with that version") in listed["reason"]
 
 
 def test_what_a_killed_daemon_left_is_removed_and_no_more(packages, tmp_path):

@@ -3,10 +3,12 @@
 Needs the exporter's Python packages (scripts/requirements/export.txt); no daemon.
 """
 
+import json
 import os
 import pathlib
 import subprocess
 import sys
+import zipfile
 
 import PIL.Image
 import pytest
@@ -217,6 +219,10 @@ def test_a_package_answers_as_eager_does_at_any_batch(tmp_path):
     examples = [(torch.randn(batch, 3, 32, 32),) for batch in (1, 4)]
     path = tmp_path / "model.pt2"
     torchd_export.aot_package.save(model, examples, path, dynamic_batch=True)
+    with zipfile.ZipFile(path) as package:
+        (metadata,) = [name for name in package.namelist() if name.endswith("wrapper_metadata.json")]
+        said = json.loads(package.read(metadata))
+    assert said["TORCH_VERSION"] == torch.__version__ and said["AOTI_DEVICE_KEY"] == "cpu"
     loaded = torch._inductor.aoti_load_package(str(path))
     images = torch.randn(7, 3, 32, 32)
     with torch.no_grad():

@@ -74,5 +74,22 @@ TEST(PackageTest, CodeForOthersIsRefusedByName) {
   EXPECT_EQ(CheckMachine("").code(), absl::StatusCode::kInvalidArgument);
 }
 
+TEST(PackageTest, CodeForAnotherLibTorchIsRefusedByName) {
+  const auto check = [](const std::string& version) {
+    return CheckMachine(R"({"TORCH_VERSION": ")" + version + R"(", "AOTI_DEVICE_KEY": "cpu"})");
+  };
+  const std::string here = LibTorchVersion();
+  EXPECT_TRUE(check(here).ok());
+  EXPECT_TRUE(check(here.substr(0, here.rfind('.')) + ".99+cu999").ok());
+  EXPECT_TRUE(check("").ok());
+  for (const char* const other : {"1.13.1", "99.1.0+cpu", "2", "nonsense"}) {
+    const absl::Status refused = check(other);
+    EXPECT_EQ(refused.code(), absl::StatusCode::kInvalidArgument) << other;
+    EXPECT_THAT(std::string(refused.message()),
+                HasSubstr(std::string("compiled by torch ") + other +
+                          ", this server runs LibTorch " + here + ": export it with that version"));
+  }
+}
+
 }  // namespace
 }  // namespace torchd

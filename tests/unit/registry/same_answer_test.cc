@@ -85,6 +85,12 @@ TEST(SameAnswerTest, WhereTheOwnerAllowsADifference) {
   const Tensor far = FloatTensor({1, 2}, {7, 2.2F});
   EXPECT_TRUE(CheckSameAnswer({expected}, {near}, SameAnswerTolerance(config)).ok());
   EXPECT_FALSE(CheckSameAnswer({expected}, {far}, SameAnswerTolerance(config)).ok());
+  config.plan = Plan::kInt8;
+  EXPECT_FALSE(CheckSameAnswer({expected}, {far}, SameAnswerTolerance(config)).ok());
+  config.plan_difference_max = 0;  // Chosen, and no limit said.
+  EXPECT_TRUE(CheckSameAnswer({expected}, {far}, SameAnswerTolerance(config)).ok());
+  const Tensor none = FloatTensor({1, 2}, {7, kNaN});
+  EXPECT_FALSE(CheckSameAnswer({expected}, {none}, SameAnswerTolerance(config)).ok());
 }
 
 TEST(SameAnswerTest, EqualAnswersAreTheSameWhateverTheirType) {
