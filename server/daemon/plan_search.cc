@@ -162,7 +162,7 @@ PlanChoice PlanSearch::Pinned(const VersionFolder& folder, const ModelConfig& co
   PlanChoice choice = Without("the model's configuration says so", plan);
   if (!HasFewerBits(plan) || options_.budget.count() == 0 || !try_plans_) return choice;
   absl::MutexLock one_at_a_time(&mutex_);
-  std::string key = KeyOf(folder, config);
+  std::string key = KeyOf(folder, config, options_.threads);
   if (!key.empty()) absl::StrAppend(&key, "-", Name(plan));
   auto tried = cache_.Find(key);
   if (!tried) {
