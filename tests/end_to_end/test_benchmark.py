@@ -230,6 +230,18 @@ def test_another_plan_is_tried_loaded_and_dropped(tmp_path, pictures, linear_rep
             in failed.details()
 
 
+def test_a_batch_that_would_take_too_much_memory_is_refused(tmp_path, pictures):
+    """Two results of 128 KiB a row, at least: 256 MiB for 1024 rows."""
+    with harness.serving(tmp_path, pictures, "--memory-mb-max", 200, "--rows-per-batch-max", 8) as daemon:
+        assert daemon.measured("net", repeats=1, warm_up=0, batch_size=16).batch_size == 16
+        failed = refused(daemon, "net", repeats=1, warm_up=0, batch_size=1024)
+        assert failed.code() == Code.RESOURCE_EXHAUSTED, failed
+        for part in ("batch_size: got 1024 rows of x float32[3,64,64]", "(memory_mb_max)"):
+            assert part in failed.details(), failed
+    with harness.serving(tmp_path, pictures) as daemon:
+        assert daemon.measured("net", repeats=1, warm_up=0, batch_size=1024).batch_size == 1024
+
+
 def test_another_plan_of_files_that_have_changed_has_no_result(tmp_path, pictures):
     repository = tmp_path / "models"
     (repository / "net/1").mkdir(parents=True)
