@@ -12,7 +12,8 @@ import programs
 
 COUNT = 10_000
 PAIRS = 1_000
-TOKENS_MAX = 128
+TOKENS_MAXES = (128, 512, 127)  # The latter two for pairs alone, whose odd token counts.
+_LONG_PAIRS = [(1000, 600), (511, 510), (1000, 509), (1000, 508)]
 _SENTENCES = [
     "The quick brown fox jumps over the lazy dog.", "I don't think that's what she'd meant, no?",
     "Der Zug fährt um 7:45 Uhr ab – pünktlich wie immer!", "Où est passé l'élève? Il a mangé un œuf.",
@@ -77,16 +78,29 @@ def texts() -> list:
     return made
 
 
-def _ours(vocabulary: pathlib.Path, case: str, lines: list) -> list:
+def _ours(vocabulary: pathlib.Path, case: str, tokens_max: int, lines: list) -> list:
     """Ids, and token types, of each."""
     given = "".join(json.dumps(line) + "\n" for line in lines)
-    ran = subprocess.run([programs.BUILD / "prepare", "text", vocabulary, case, str(TOKENS_MAX)],
+    ran = subprocess.run([programs.BUILD / "prepare", "text", vocabulary, case, str(tokens_max)],
                          input=given, capture_output=True, text=True, check=True, timeout=300)
     answers = []
     for line in ran.stdout.splitlines():
         answers.append([[int(word) for word in part.split()] for part in line.split("|")]
                        if line[0] != "{" else line)
     return answers
+
+
+def _pairs(lines: list) -> list:
+    """Of any two texts, of two that are both beyond the limit, and with an empty second text."""
+    choice = random.Random(21)
+    pairs = []
+    for one, two in _LONG_PAIRS:
+        long = ["cat " * one, "dog " * two]
+        pairs += [long, long[::-1]]
+    pairs += [["cat", ""], ["cat " * 600, ""], ["", "cat"], ["", ""], ["cat", " "]]
+    while len(pairs) < PAIRS:
+        pairs.append([choice.choice(lines), choice.choice(lines)])
+    return pairs
 
 
 def _vocabulary() -> pathlib.Path:
@@ -96,6 +110,19 @@ def _vocabulary() -> pathlib.Path:
     return found
 
 
+def _different(theirs, vocabulary: pathlib.Path, case: str, tokens_max: int, given: list) -> int:
+    different = 0
+    for one, ours in zip(given, _ours(vocabulary, case, tokens_max, given), strict=True):
+        made = theirs(*(one if isinstance(one, list) else [one]), truncation=True,
+                      max_length=tokens_max)
+        if ours != [made["input_ids"], made["token_type_ids"]]:
+            different += 1
+            if different <= 3:
+                print(f"#   {case} {vocabulary.name} of {tokens_max} {one!r:.200}: {ours!s:.200}, "
+                      f"expected {made['input_ids']!s:.200}")
+    return different
+
+
 def like_bert_tokenizer():
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     from transformers import BertTokenizer
@@ -103,8 +130,7 @@ def like_bert_tokenizer():
     words = _vocabulary().read_text(encoding="utf-8").splitlines()
     ids = {word: i for i, word in enumerate(words)}
     lines = texts()
-    choice = random.Random(21)
-    pairs = [[choice.choice(lines), choice.choice(lines)] for _ in range(PAIRS)]
+    pairs = _pairs(lines)
     different = 0
     for case in ("uncased", "cased"):
         theirs = BertTokenizer(vocab=ids, do_lower_case=case == "uncased")
@@ -112,17 +138,11 @@ def like_bert_tokenizer():
             tokenizer_json = pathlib.Path(folder) / "tokenizer.json"
             theirs.backend_tokenizer.save(str(tokenizer_json))
             for vocabulary in (_vocabulary(), tokenizer_json):
-                found = _ours(vocabulary, case, lines + pairs)
-                for given, ours in zip(lines + pairs, found, strict=True):
-                    two = given if isinstance(given, list) else [given]
-                    made = theirs(*two, truncation=True, max_length=TOKENS_MAX)
-                    if ours != [made["input_ids"], made["token_type_ids"]]:
-                        different += 1
-                        if different <= 3:
-                            print(f"#   {case} {vocabulary.name} {given!r:.200}: {ours!s:.200}, "
-                                  f"expected {made['input_ids']!s:.200}")
-    print(f"#   {len(lines)} texts and {len(pairs)} pairs, cased and uncased, "
-          "from vocab.txt and tokenizer.json")
+                for tokens_max in TOKENS_MAXES:
+                    given = pairs + (lines if tokens_max == TOKENS_MAXES[0] else [])
+                    different += _different(theirs, vocabulary, case, tokens_max, given)
+    print(f"#   {len(lines)} texts and {len(pairs)} pairs, of {TOKENS_MAXES} tokens, "
+          "cased and uncased, from vocab.txt and tokenizer.json")
     yield "text_count", len(lines), "texts", f"=={COUNT}", len(lines) == COUNT
     yield "text_different", different, "texts", "==0", different == 0
 

@@ -138,7 +138,7 @@ size_t Preprocessor::PaddedLength(size_t length) const {
 absl::StatusOr<std::vector<Tensor>> Preprocessor::FromText(
     absl::string_view text, std::optional<absl::string_view> pair) const {
   WordPiece::Pair encoded;
-  if (pair) {
+  if (pair && !pair->empty()) {  // BertTokenizer(text, "") makes one text of them, too.
     TORCHD_ASSIGN_OR_RETURN(encoded, word_piece_->EncodePair(text, *pair));
   } else {
     TORCHD_ASSIGN_OR_RETURN(encoded.ids, word_piece_->Encode(text));

@@ -40,7 +40,8 @@ class Preprocessor {
   // INVALID_ARGUMENT when the bytes are no picture. Requires: takes_image().
   absl::StatusOr<std::vector<Tensor>> FromImage(absl::string_view bytes) const;
 
-  // `pair`: a second text, where two are one input. INVALID_ARGUMENT when one is no UTF-8.
+  // `pair`: a second text, where two are one input; an empty one is none. INVALID_ARGUMENT when one
+  // is no UTF-8.
   // Requires: takes_text().
   absl::StatusOr<std::vector<Tensor>> FromText(
       absl::string_view text, std::optional<absl::string_view> pair = std::nullopt) const;

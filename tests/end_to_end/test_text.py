@@ -46,13 +46,14 @@ def test_text_equals_transformers(daemon, repository, tokenizer, words):
     assert {found.label for found in result.classes} == {"negative", "positive"}
 
 
-PAIRS = [("A cat.", "Is it?"), ("", "two"), ("word " * 900, "short"), ("one", "two " * 900)]
+PAIRS = [("A cat.", "Is it?"), ("", "two"), ("word " * 900, "short"), ("one", "two " * 900),
+         ("word " * 900, "two " * 800), ("word " * 800, "two " * 900), ("A cat.", "")]
 
 
 @pytest.mark.parametrize("pair", PAIRS, ids=range(len(PAIRS)))
 def test_pair_equals_transformers(daemon, repository, tokenizer, pair):
     encoded = tokenizer(*pair)
-    assert 1 in encoded["token_type_ids"][0]
+    assert (1 in encoded["token_type_ids"][0]) == (pair[1] != "")
     reference = pictures.Reference(repository, small_models.TEXT_MODEL)
     order = ("input_ids", "attention_mask", "token_type_ids")
     expected = reference.probabilities(*(encoded[name][0] for name in order))

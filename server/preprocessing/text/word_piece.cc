@@ -1,204 +1,20 @@
 #include "server/preprocessing/text/word_piece.h"
 
-#include <unicode/normalizer2.h>
-#include <unicode/uchar.h>
-#include <unicode/unistr.h>
-#include <unicode/utf16.h>
 #include <unicode/utf8.h>
 
 #include <algorithm>
 #include <optional>
 
-#include "absl/functional/function_ref.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
 #include "server/base/status_macros.h"
+#include "server/preprocessing/text/word_splitter.h"
 
 namespace torchd {
 namespace {
 
-// Longer words are unknown as a whole; the original BERT's limit, in characters.
-constexpr int kWordCharactersMax = 100;
 constexpr absl::string_view kContinuation = "##";
-
-// The Unicode of the tables inside Hugging Face's tokenizers.
-constexpr int kCategoryUnicode = 8;
-constexpr int kNormalizationUnicode = 9;
-
-// What ICU knows of `c` and those tables do not.
-bool IsNewerThan(int unicode, UChar32 c) {
-  UVersionInfo age;
-  u_charAge(c, age);
-  return age[0] > unicode;
-}
-
-bool HasCategory(UChar32 c, uint32_t mask) {
-  return (U_GET_GC_MASK(c) & mask) != 0 && !IsNewerThan(kCategoryUnicode, c);
-}
-
-bool IsRemoved(UChar32 c) {
-  if (c == '\t' || c == '\n' || c == '\r') return false;
-  return c == 0 || c == 0xFFFD ||
-         HasCategory(c, U_GC_CC_MASK | U_GC_CF_MASK | U_GC_CO_MASK | U_GC_CS_MASK);
-}
-
-bool IsPunctuation(UChar32 c) {
-  if (c < 0x80) return c > ' ' && c < 0x7F && !u_isalnum(c);  // Symbols such as $ and + too.
-  // These two were punctuation in Unicode 8.
-  return c == 0x166D || c == 0x111C9 || HasCategory(c, U_GC_P_MASK);
-}
-
-bool IsAccent(UChar32 c) {
-  // Unicode has since called 1734 a spacing mark, and the others non-spacing.
-  if (c == 0x1734) return true;
-  if (c == 0x1885 || c == 0x1886 || c == 0xA9BD || c == 0x111C9) return false;
-  return HasCategory(c, U_GC_MN_MASK);
-}
-
-// The original's ranges; 2B920 is its slip for 2B820.
-bool IsChinese(UChar32 c) {
-  struct Range {
-    UChar32 first;
-    UChar32 last;
-  };
-  constexpr Range kRanges[] = {
-      {0x3400, 0x4DBF},   {0x4E00, 0x9FFF},   {0xF900, 0xFAFF},   {0x20000, 0x2A6DF},
-      {0x2A700, 0x2B73F}, {0x2B740, 0x2B81F}, {0x2B920, 0x2CEAF}, {0x2F800, 0x2FA1F},
-  };
-  if (c < kRanges[0].first) return false;
-  return std::any_of(std::begin(kRanges), std::end(kRanges),
-                     [c](const Range& range) { return range.first <= c && c <= range.last; });
-}
-
-// Hugging Face's lower case is Unicode 17's, newer than Debian's ICU.
-UChar32 Lower(UChar32 c) {
-  struct Range {
-    UChar32 first;
-    UChar32 last;
-    UChar32 lower_of_first;
-  };
-  constexpr Range kLettersSince16[] = {
-      {0x1C89, 0x1C89, 0x1C8A},    {0xA7CB, 0xA7CB, 0x0264}, {0xA7CC, 0xA7CC, 0xA7CD},
-      {0xA7CE, 0xA7CE, 0xA7CF},    {0xA7D2, 0xA7D2, 0xA7D3}, {0xA7D4, 0xA7D4, 0xA7D5},
-      {0xA7DA, 0xA7DA, 0xA7DB},    {0xA7DC, 0xA7DC, 0x019B}, {0x10D50, 0x10D65, 0x10D70},
-      {0x16EA0, 0x16EB8, 0x16EBB},
-  };
-  const UChar32 lower = u_tolower(c);
-  if (lower != c) return lower;
-  for (const Range& range : kLettersSince16) {
-    if (range.first <= c && c <= range.last) return range.lower_of_first + (c - range.first);
-  }
-  return c;
-}
-
-void AppendUtf8(UChar32 c, std::string& text) {
-  char bytes[U8_MAX_LENGTH];
-  int32_t length = 0;
-  U8_APPEND_UNSAFE(bytes, length, c);
-  text.append(bytes, static_cast<size_t>(length));
-}
-
-// Code points in, words out: BertNormalizer and BertPreTokenizer as one pass.
-class WordSplitter {
- public:
-  // An empty optional is a word beyond kWordCharactersMax.
-  using OnWord = absl::FunctionRef<void(std::optional<std::string_view> word)>;
-
-  WordSplitter(bool lowercase, OnWord on_word) : lowercase_(lowercase), on_word_(on_word) {}
-
-  void Add(UChar32 c) {
-    if (IsRemoved(c)) return;
-    if (u_isUWhiteSpace(c)) {
-      EndWord();
-    } else if (IsChinese(c)) {
-      EndWord();
-      AddCleaned(c);
-      EndWord();
-    } else {
-      AddCleaned(c);
-    }
-  }
-
-  void EndWord() {
-    FlushMarks();
-    Emit();
-  }
-
- private:
-  struct Mark {
-    UChar32 c;
-    uint8_t order;
-  };
-
-  void AddCleaned(UChar32 c) {
-    if (!lowercase_ || c < 0x80) {
-      FlushMarks();
-      AddNormalized(c);
-      return;
-    }
-    icu::UnicodeString decomposed;
-    if (IsNewerThan(kNormalizationUnicode, c) || !normalizer_->getDecomposition(c, decomposed)) {
-      AddDecomposed(c);
-      return;
-    }
-    for (int32_t i = 0; i < decomposed.length(); i = decomposed.moveIndex32(i, 1)) {
-      AddDecomposed(decomposed.char32At(i));
-    }
-  }
-
-  // Puts marks in canonical order, but only those that stay: ICU's own ordering moves one mark at
-  // a time, which takes quadratic time on a client's long run of them.
-  void AddDecomposed(UChar32 c) {
-    const uint8_t order =
-        IsNewerThan(kNormalizationUnicode, c) ? 0 : normalizer_->getCombiningClass(c);
-    if (order == 0) FlushMarks();
-    if (IsAccent(c)) return;
-    if (order == 0) {
-      AddNormalized(c);
-    } else {
-      marks_.push_back({c, order});
-    }
-  }
-
-  void FlushMarks() {
-    if (marks_.empty()) return;
-    std::stable_sort(marks_.begin(), marks_.end(),
-                     [](const Mark& a, const Mark& b) { return a.order < b.order; });
-    for (const Mark& mark : marks_) AddNormalized(mark.c);
-    marks_.clear();
-  }
-
-  void AddNormalized(UChar32 c) {
-    if (lowercase_) c = Lower(c);
-    const bool alone = IsPunctuation(c);
-    if (alone) Emit();
-    if (++characters_ <= kWordCharactersMax) AppendUtf8(c, word_);
-    if (alone) Emit();
-  }
-
-  void Emit() {
-    if (characters_ > kWordCharactersMax) {
-      on_word_(std::nullopt);
-    } else if (characters_ > 0) {
-      on_word_(word_);
-    }
-    word_.clear();
-    characters_ = 0;
-  }
-
-  static const icu::Normalizer2* Nfd() {
-    UErrorCode error = U_ZERO_ERROR;  // The data is compiled into ICU: this cannot fail.
-    return icu::Normalizer2::getNFDInstance(error);
-  }
-
-  const bool lowercase_;
-  const OnWord on_word_;
-  const icu::Normalizer2* const normalizer_ = Nfd();  // ICU's own, never freed.
-  std::vector<Mark> marks_;                           // Since the last character that is no mark.
-  std::string word_;
-  int64_t characters_ = 0;  // Of the word, those beyond the limit too.
-};
 
 // The offset of the first byte that is not UTF-8.
 std::optional<size_t> FirstInvalid(absl::string_view text) {
@@ -209,6 +25,13 @@ std::optional<size_t> FirstInvalid(absl::string_view text) {
     if (c < 0) return start;
   }
   return std::nullopt;
+}
+
+absl::Status CheckUtf8(absl::string_view text) {
+  const std::optional<size_t> invalid = FirstInvalid(text);
+  if (!invalid.has_value()) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("text of ", text.size(), " bytes is not UTF-8 ",
+                                                 "at byte ", *invalid, "; expected UTF-8"));
 }
 
 bool StartsCharacter(std::string_view word, size_t at) {
@@ -272,8 +95,8 @@ absl::Status WordPiece::FindSpecials() {
 }
 
 absl::StatusOr<std::vector<int64_t>> WordPiece::Encode(absl::string_view text) const {
-  TORCHD_ASSIGN_OR_RETURN(std::vector<int64_t> ids,
-                          WithoutFrame(text, static_cast<size_t>(options_.tokens_max) - 2));
+  TORCHD_RETURN_IF_ERROR(CheckUtf8(text));
+  std::vector<int64_t> ids = FirstIds(text, static_cast<size_t>(options_.tokens_max) - 2);
   ids.insert(ids.begin(), cls_);
   ids.push_back(sep_);
   return ids;
@@ -288,12 +111,19 @@ absl::StatusOr<WordPiece::Pair> WordPiece::EncodePair(absl::string_view first,
                                                    options_.tokens_max));
   }
   const size_t room = static_cast<size_t>(options_.tokens_max - kFrame);
-  // One more than there is room for tells as much as all of them.
-  TORCHD_ASSIGN_OR_RETURN(std::vector<int64_t> one, WithoutFrame(first, room + 1));
-  TORCHD_ASSIGN_OR_RETURN(std::vector<int64_t> two, WithoutFrame(second, room + 1));
+  TORCHD_RETURN_IF_ERROR(CheckUtf8(first));
+  TORCHD_RETURN_IF_ERROR(CheckUtf8(second));
+  std::vector<int64_t> one = FirstIds(first, room + 1);
+  std::vector<int64_t> two = FirstIds(second, room + 1);
   if (one.size() + two.size() > room) {
-    std::vector<int64_t>& longer = one.size() > two.size() ? one : two;
-    std::vector<int64_t>& shorter = one.size() > two.size() ? two : one;
+    bool first_is_longer = one.size() > two.size();
+    // Two that are both beyond what there is room for have been cut to one size. Which is the
+    // longer matters where half a token is left over.
+    if (room % 2 == 1 && one.size() > room && two.size() > room) {
+      first_is_longer = CountIds(first) > CountIds(second);
+    }
+    std::vector<int64_t>& longer = first_is_longer ? one : two;
+    std::vector<int64_t>& shorter = first_is_longer ? two : one;
     const size_t half = room / 2;
     if (shorter.size() > half) shorter.resize(half);
     longer.resize(room - shorter.size());
@@ -308,15 +138,28 @@ absl::StatusOr<WordPiece::Pair> WordPiece::EncodePair(absl::string_view first,
   return pair;
 }
 
-absl::StatusOr<std::vector<int64_t>> WordPiece::WithoutFrame(absl::string_view text,
-                                                             size_t ids_max) const {
-  if (const std::optional<size_t> invalid = FirstInvalid(text); invalid.has_value()) {
-    return absl::InvalidArgumentError(absl::StrCat("text of ", text.size(), " bytes is not UTF-8 ",
-                                                   "at byte ", *invalid, "; expected UTF-8"));
-  }
+std::vector<int64_t> WordPiece::FirstIds(absl::string_view text, size_t ids_max) const {
   std::vector<int64_t> ids;
+  ForEachWord(text, [&](absl::Span<const int64_t> word) {
+    const size_t room = ids_max - ids.size();
+    ids.insert(ids.end(), word.begin(), word.begin() + std::min(room, word.size()));
+    return ids.size() < ids_max;
+  });
+  return ids;
+}
+
+size_t WordPiece::CountIds(absl::string_view text) const {
+  size_t count = 0;
+  ForEachWord(text, [&](absl::Span<const int64_t> word) {
+    count += word.size();
+    return true;
+  });
+  return count;
+}
+
+void WordPiece::ForEachWord(absl::string_view text, OnIds on_ids) const {
   size_t ordinary = 0;  // Where what is not yet encoded begins.
-  for (size_t at = text.find('['); at != absl::string_view::npos && ids.size() < ids_max;) {
+  for (size_t at = text.find('['); at != absl::string_view::npos;) {
     const auto special =
         std::find_if(specials_.begin(), specials_.end(), [text, at](const auto& candidate) {
           return text.compare(at, candidate.first.size(), candidate.first) == 0;
@@ -325,33 +168,25 @@ absl::StatusOr<std::vector<int64_t>> WordPiece::WithoutFrame(absl::string_view t
       at = text.find('[', at + 1);
       continue;
     }
-    EncodeOrdinary(text.substr(ordinary, at - ordinary), ids_max, ids);
-    ids.push_back(special->second);
+    if (!EncodeOrdinary(text.substr(ordinary, at - ordinary), on_ids)) return;
+    if (!on_ids({special->second})) return;
     ordinary = at + special->first.size();
     at = text.find('[', ordinary);
   }
-  EncodeOrdinary(text.substr(ordinary), ids_max, ids);
-  if (ids.size() > ids_max) ids.resize(ids_max);
-  return ids;
+  EncodeOrdinary(text.substr(ordinary), on_ids);
 }
 
-// Stops soon after `ids_max`.
-void WordPiece::EncodeOrdinary(absl::string_view text, size_t ids_max,
-                               std::vector<int64_t>& ids) const {
-  const auto append = [this, &ids](std::optional<std::string_view> word) {
+bool WordPiece::EncodeOrdinary(absl::string_view text, OnIds on_ids) const {
+  std::vector<int64_t> ids;  // Of one word.
+  return SplitWords(text, options_.lowercase, [&](std::optional<std::string_view> word) {
+    ids.clear();
     if (word.has_value()) {
       AppendPieces(*word, ids);
     } else {
       ids.push_back(unknown_);
     }
-  };
-  WordSplitter splitter(options_.lowercase, append);
-  for (size_t next = 0; next < text.size() && ids.size() < ids_max;) {
-    UChar32 c = 0;
-    U8_NEXT_UNSAFE(text.data(), next, c);
-    splitter.Add(c);
-  }
-  splitter.EndWord();
+    return on_ids(ids);
+  });
 }
 
 // The longest piece that fits, again and again; a word with a rest that fits none is unknown.

@@ -23,9 +23,11 @@
 #include <utility>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "absl/types/span.h"
 
 namespace torchd {
 
@@ -56,8 +58,8 @@ class WordPiece {
     std::vector<int64_t> ids;  // [CLS] first [SEP] second [SEP]
     size_t second = 0;         // Where the second text begins.
   };
-  // Of what is beyond tokens_max, the longer text loses its end first. INVALID_ARGUMENT as
-  // Encode().
+  // Of what is beyond tokens_max, the longer text loses its end first; of two equally long, both
+  // lose as much, the first an odd token more. INVALID_ARGUMENT as Encode().
   absl::StatusOr<Pair> EncodePair(absl::string_view first, absl::string_view second) const;
 
   int64_t padding() const { return padding_; }
@@ -79,9 +81,14 @@ class WordPiece {
   void AddPiece(absl::string_view piece, int64_t id);
   static absl::Status CheckTokensMax(int tokens_max);
   absl::Status FindSpecials();
-  // Without [CLS] and [SEP]; the first `ids_max`.
-  absl::StatusOr<std::vector<int64_t>> WithoutFrame(absl::string_view text, size_t ids_max) const;
-  void EncodeOrdinary(absl::string_view text, size_t ids_max, std::vector<int64_t>& ids) const;
+  // Word by word, or a special token; false ends it.
+  using OnIds = absl::FunctionRef<bool(absl::Span<const int64_t> ids)>;
+
+  // These are without [CLS] and [SEP]. Requires: UTF-8.
+  std::vector<int64_t> FirstIds(absl::string_view text, size_t ids_max) const;
+  size_t CountIds(absl::string_view text) const;
+  void ForEachWord(absl::string_view text, OnIds on_ids) const;
+  bool EncodeOrdinary(absl::string_view text, OnIds on_ids) const;
   void AppendPieces(std::string_view word, std::vector<int64_t>& ids) const;
 
   Options options_;

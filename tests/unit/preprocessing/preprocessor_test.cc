@@ -82,6 +82,21 @@ TEST(PreprocessorTest, TokenTypesTellTheTextsOfAPairApart) {
   EXPECT_THAT(Numbers((*tensors)[2]), ElementsAre(0, 0, 0, 1, 1, 1, 0, 0));
 }
 
+// As BertTokenizer(text, "") does it.
+TEST(PreprocessorTest, AnEmptySecondTextIsNone) {
+  const auto preprocessor = Preprocessor::Create(TextModel(512), Inputs(8, 8), kVocabulary, {});
+  ASSERT_TRUE(preprocessor.ok()) << preprocessor.status().message();
+  const auto ids = [&preprocessor](absl::string_view first, absl::string_view second) {
+    const auto tensors = preprocessor->FromText(first, second);
+    EXPECT_TRUE(tensors.ok()) << tensors.status().message();
+    return Numbers((*tensors)[0]);
+  };
+  EXPECT_THAT(ids("cat", ""), ElementsAre(2, 4, 3, 0, 0, 0, 0, 0));
+  EXPECT_THAT(ids("cat", " "), ElementsAre(2, 4, 3, 3, 0, 0, 0, 0));
+  EXPECT_THAT(ids("", "cat"), ElementsAre(2, 3, 4, 3, 0, 0, 0, 0));
+  EXPECT_THAT(ids("", ""), ElementsAre(2, 3, 0, 0, 0, 0, 0, 0));
+}
+
 TEST(PreprocessorTest, PictureIsMadeAsTheModelTakesIt) {
   ModelConfig config;
   config.image.emplace().layout = ImageLayout::kHwc;

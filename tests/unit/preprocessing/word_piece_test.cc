@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_replace.h"
@@ -150,6 +151,37 @@ TEST(WordPieceTest, PairsShareTheTokensThereAre) {
   EXPECT_THAT(std::string(refused.status().message()), HasSubstr("needs 3 tokens"));
   EXPECT_EQ(Tokenizer(kTiny).EncodePair("cat", "\xff").status().code(),
             absl::StatusCode::kInvalidArgument);
+}
+
+// How many tokens of each text stay.
+std::pair<int, int> Kept(int tokens_max, int first, int second) {
+  const auto text = [](int words) {
+    std::string repeated;
+    for (int i = 0; i < words; ++i) repeated += "cat ";
+    return repeated;
+  };
+  const auto pair =
+      Tokenizer(kTiny, {.tokens_max = tokens_max}).EncodePair(text(first), text(second));
+  EXPECT_TRUE(pair.ok()) << pair.status();
+  const auto second_begins = static_cast<int>(pair->second);
+  return {second_begins - 2, static_cast<int>(pair->ids.size()) - second_begins - 1};
+}
+
+// Both were once cut to what there is room for before they were compared, so the second always
+// counted as the longer. The numbers are BertTokenizer's.
+TEST(WordPieceTest, OfTwoLongTextsTheLongerKeepsTheOddToken) {
+  const std::pair<int, int> lengths[] = {{1000, 600}, {511, 510}, {1000, 509}, {1000, 508}};
+  for (const auto& [longer, shorter] : lengths) {
+    SCOPED_TRACE(longer * 10'000 + shorter);
+    EXPECT_EQ(Kept(512, longer, shorter), std::pair(255, 254));
+    EXPECT_EQ(Kept(512, shorter, longer), std::pair(254, 255));
+    EXPECT_EQ(Kept(128, longer, shorter), std::pair(63, 62));
+    EXPECT_EQ(Kept(128, shorter, longer), std::pair(62, 63));
+    EXPECT_EQ(Kept(127, longer, shorter), std::pair(62, 62));
+    EXPECT_EQ(Kept(127, shorter, longer), std::pair(62, 62));
+  }
+  EXPECT_EQ(Kept(512, 700, 700), std::pair(254, 255));
+  EXPECT_EQ(Kept(512, 300, 254), std::pair(255, 254));
 }
 
 nlohmann::json TokenizerJson() {
