@@ -1,5 +1,6 @@
 #include "server/registry/labels.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <sstream>
@@ -72,12 +73,21 @@ absl::StatusOr<std::vector<std::string>> LabelsOfJson(const std::string& text) {
     }
     return labels;
   }
+  std::vector<bool> given;
   for (const auto& item : json.items()) {
     TORCHD_ASSIGN_OR_RETURN(const size_t index, IndexOf(item.key()));
-    if (index >= labels.size()) labels.resize(index + 1);
+    if (index >= labels.size()) {
+      labels.resize(index + 1);
+      given.resize(index + 1);
+    }
     TORCHD_ASSIGN_OR_RETURN(labels[index], NameOf(item.value()));
+    given[index] = true;
   }
-  return labels;
+  const auto gap = std::find(given.begin(), given.end(), false);
+  if (gap == given.end()) return labels;
+  return absl::InvalidArgumentError(
+      absl::StrCat(" class ", gap - given.begin(), " is missing; expected each from 0 to ",
+                   labels.size() - 1, ", with \"\" for one without a name"));
 }
 
 }  // namespace torchd

@@ -19,7 +19,8 @@ inline constexpr size_t kLabelsMax = 1'000'000;
 absl::StatusOr<std::vector<std::string>> LabelsOfLines(const std::string& text);
 
 // {"0": "tabby", ...}, as well {"0": ["n02123045", "tabby"], ...}, as TorchServe's
-// index_to_name.json has it, or ["tabby", ...]. Classes without a name have an empty one.
+// index_to_name.json has it, or ["tabby", ...]. Each class up to the last is named once, with "" if
+// it has no name: one that was forgotten would pass for that otherwise.
 // INVALID_ARGUMENT says what else it is.
 absl::StatusOr<std::vector<std::string>> LabelsOfJson(const std::string& text);
 

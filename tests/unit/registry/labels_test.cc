@@ -14,7 +14,7 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
 TEST(LabelsTest, JsonMapsClassesToNames) {
-  const auto labels = LabelsOfJson(R"({"2": "long hair", "0": "tabby"})");
+  const auto labels = LabelsOfJson(R"({"2": "long hair", "0": "tabby", "1": ""})");
   ASSERT_TRUE(labels.ok()) << labels.status();
   EXPECT_THAT(*labels, ElementsAre("tabby", "", "long hair"));
 }
@@ -47,6 +47,8 @@ TEST(LabelsTest, OtherJsonIsRefusedByName) {
       {"{\"01\": \"a\"}", "key \"01\""},
       {"{\"1000000\": \"a\"}", "key \"1000000\""},
       {"{\"0\": 7}", "a class is 7; expected its name"},
+      {R"({"0": "a", "2": "c"})", " class 1 is missing; expected each from 0 to 2"},
+      {R"({"1": "b"})", " class 0 is missing; expected each from 0 to 1"},
       {"{\"0\": []}", "a class is []; expected its name"},
       {"[\"a\", null]", "a class is null; expected its name"},
       {"[\"caf\xe9\"]", "no JSON of labels"},
