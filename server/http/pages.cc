@@ -10,6 +10,7 @@
 #include "prometheus/metric_family.h"
 #include "prometheus/text_serializer.h"
 #include "server/http/reply.h"
+#include "server/registry/repository.h"
 
 namespace torchd {
 namespace {
@@ -71,7 +72,7 @@ HttpReply StatusPage(const HttpSources& sources) {
 HttpReply ModelReady(const std::string& model, const HttpSources& sources) {
   const std::optional<Readiness> readiness = sources.model_readiness(model);
   if (readiness) return ReadyOrNot(*readiness);
-  return ErrorReply(absl::NotFoundError(absl::StrCat("no model ", model)));
+  return ErrorReply(NoModel(model));
 }
 
 }  // namespace

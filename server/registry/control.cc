@@ -57,7 +57,7 @@ absl::Status Outcome(const std::string& name, const std::vector<VersionStatus>& 
       reason = absl::StrCat("version ", status.version, ": ", status.reason);
     }
   }
-  if (!known) return absl::NotFoundError(absl::StrCat("no model '", name, "' in the repository"));
+  if (!known) return NoModel(name);
   if (reason.empty() && serves) return absl::OkStatus();
   return absl::FailedPreconditionError(
       absl::StrCat("model '", name, "' ", reason.empty() ? "has no version that loads" : reason));
@@ -165,7 +165,7 @@ absl::Status RepositoryControl::BeginUnload(const std::string& name) {
   }
   // What is gone from the repository can still be forgotten.
   if (!registry_.Knows(name) && asked_.count(name) == 0) {
-    return absl::NotFoundError(absl::StrCat("no model '", name, "' in the repository"));
+    return NoModel(name);
   }
   TORCHD_RETURN_IF_ERROR(Remember(name, false));
   registry_.Ask(name, false);

@@ -173,7 +173,7 @@ absl::StatusOr<ModelHandle> Registry::Lookup(absl::string_view name,
   const auto found = name.empty() ? std::find_if(models_.begin(), models_.end(), callable)
                                   : models_.find(std::string(name));
   if (found == models_.end()) {
-    return absl::NotFoundError(absl::StrCat("no model '", name, "' in the repository"));
+    return NoModel(name);
   }
   return Choose(found->first, found->second, choice);
 }

@@ -298,14 +298,28 @@ std::string VersionFolder::ModelFile() const {
   return package_file.empty() ? absl::StrCat(folder, "/", kModelFile) : package_file;
 }
 
+namespace {
+
+// A client's word in our message: quoted, cut, and only characters that a name may have.
+std::string ShownName(absl::string_view name, size_t most) {
+  std::string shown = "'";
+  for (const char c : name.substr(0, most)) shown += IsNameCharacter(c, false) ? c : '?';
+  return shown + (name.size() > most ? "...'" : "'");
+}
+
+}  // namespace
+
 absl::Status CheckModelName(absl::string_view name) {
   if (IsName(name)) return absl::OkStatus();
-  std::string shown;
-  for (const char c : name.substr(0, 40)) shown += IsNameCharacter(c, false) ? c : '?';
   return absl::InvalidArgumentError(
-      absl::StrCat("'", shown, name.size() > 40 ? "..." : "", "' (", name.size(),
+      absl::StrCat(ShownName(name, 40), " (", name.size(),
                    " bytes) is no model name: expected a letter, digit or '_', then up to 127 "
                    "letters, digits, '_', '.' or '-'"));
+}
+
+absl::Status NoModel(absl::string_view name) {
+  return absl::NotFoundError(
+      absl::StrCat("no model ", ShownName(name, kNameLengthMax), " in the repository"));
 }
 
 std::string ModelNameOf(const std::string& path) {

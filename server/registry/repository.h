@@ -80,6 +80,9 @@ struct VersionFiles {
 // a path.
 absl::Status CheckModelName(absl::string_view name);
 
+// NOT_FOUND: the repository holds none of this name, whatever characters a client put into it.
+absl::Status NoModel(absl::string_view name);
+
 // The last folder of `path`, made to fit the grammar: "models" of "/mnt/models".
 std::string ModelNameOf(const std::string& path);
 

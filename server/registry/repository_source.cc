@@ -57,7 +57,7 @@ absl::Status RepositorySource::LookAt(const std::string& name, Anew anew) {
   absl::MutexLock lock(&mutex_);
   TORCHD_ASSIGN_OR_RETURN(const RepositorySnapshot seen, Scan());
   if (seen.models.count(name) == 0) {
-    return absl::NotFoundError(absl::StrCat("no model '", name, "' in the repository"));
+    return NoModel(name);
   }
   settling_.AcceptModel(name, seen);
   registry_.SetModel(name, seen, anew);

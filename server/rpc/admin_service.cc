@@ -4,7 +4,6 @@
 
 #include <string>
 
-#include "absl/strings/str_cat.h"
 #include "server/rpc/listing.h"
 #include "server/rpc/wire.h"
 
@@ -63,10 +62,7 @@ grpc::ServerUnaryReactor* AdminService::ListModels(grpc::CallbackServerContext* 
   }
   AddVersions(request->model(), *response->mutable_models());
   const bool unknown = !request->model().empty() && response->models_size() == 0;
-  reactor->Finish(
-      unknown ? grpc::Status(grpc::StatusCode::NOT_FOUND,
-                             absl::StrCat("no model '", request->model(), "' in the repository"))
-              : grpc::Status::OK);
+  reactor->Finish(unknown ? torchd::ToWire(NoModel(request->model())) : grpc::Status::OK);
   return reactor;
 }
 

@@ -74,7 +74,8 @@ TEST(PagesTest, ReadinessOfOneModel) {
   EXPECT_EQ(ReplyTo("GET", "/readyz/dog", sources).status, 503);
   const HttpReply unknown = ReplyTo("GET", "/readyz/eel", sources);
   EXPECT_EQ(unknown.status, 404);
-  EXPECT_EQ(nlohmann::json::parse(unknown.body).at("error").at("message"), "no model eel");
+  EXPECT_EQ(nlohmann::json::parse(unknown.body).at("error").at("message"),
+            "no model 'eel' in the repository");
 }
 
 TEST(PagesTest, MetricsOfAllCollectablesInOnePage) {
