@@ -56,7 +56,14 @@ absl::StatusOr<size_t> IndexOf(absl::string_view name, const Servable& servable)
                                                  InputNames(signature)));
 }
 
-absl::Status CheckTensor(const TensorSpec& spec, TensorView& view) {
+absl::Status CheckTensor(const TensorSpec& spec, const Pixels* pixels, TensorView& view) {
+  if (view.type == DataType::kUint8 && pixels != nullptr) {
+    const auto side = static_cast<int64_t>(pixels->side());
+    return absl::InvalidArgumentError(absl::StrCat(
+        "input '", spec.name, "': expected ", Name(spec.type), " ", ShapeText(spec.shape),
+        ", or the levels of a picture as uint8 ", ShapeText({side, side, 3}), " or ",
+        ShapeText({3, side, side}), " (or with a leading 1), got uint8 ", ShapeText(view.shape)));
+  }
   if (view.type != spec.type) {
     return absl::InvalidArgumentError(absl::StrCat("input '", spec.name, "': expected ",
                                                    Name(spec.type), ", got ", Name(view.type)));
@@ -128,6 +135,9 @@ absl::StatusOr<int> ChooseTopK(std::optional<int> asked, const ModelSignature& s
 }
 
 absl::StatusOr<TopKOptions> ChooseClasses(const ClassifyCall& call, const Servable& servable) {
+  if (call.softmax && call.activation) {
+    return absl::InvalidArgumentError("softmax and activation are both set, expected one of them");
+  }
   TopKOptions options;
   options.activation = servable.config.activation;
   if (call.softmax) options.activation = *call.softmax ? Activation::kSoftmax : Activation::kNone;
@@ -155,7 +165,7 @@ absl::StatusOr<RowInputs> MatchInputs(const TensorItem& tensors, const Servable&
     given[index] = true;
     row[index] = tensor.view;
     if (TakeLevels(servable, row[index])) continue;
-    TORCHD_RETURN_IF_ERROR(CheckTensor(specs[index], row[index]));
+    TORCHD_RETURN_IF_ERROR(CheckTensor(specs[index], servable.preprocessor.pixels(), row[index]));
     TORCHD_RETURN_IF_ERROR(CheckTokens(servable.config, specs[index], row[index]));
   }
   for (size_t i = 0; i < specs.size(); ++i) {

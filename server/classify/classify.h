@@ -47,8 +47,8 @@ struct ClassifyCall {
   std::string version_label;
   std::vector<ClassifyItem> items;
   std::optional<int> top_k;
-  std::optional<Activation> activation;  // Goes before `softmax`.
-  std::optional<bool> softmax;           // Else kNone.
+  std::optional<Activation> activation;
+  std::optional<bool> softmax;  // False: kNone. Not together with `activation`.
   std::optional<float> threshold;
   Instant arrival;
   Instant deadline = kNever;

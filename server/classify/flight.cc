@@ -119,8 +119,11 @@ absl::Status Flight::CheckTakes(const ClassifyItem& item) const {
   for (const std::string& kind : Takes(*servable_)) {
     absl::StrAppend(&takes, takes.empty() ? "" : ", ", kind);
   }
+  const bool is_pair = !is_image && std::get<TextItem>(item).pair.has_value();
   return absl::InvalidArgumentError(absl::StrCat("model '", servable_->name, "' takes no ",
-                                                 is_image ? "image" : "text",
+                                                 is_image  ? "image"
+                                                 : is_pair ? "text, and so no text_pair"
+                                                           : "text",
                                                  "; it takes: ", takes));
 }
 

@@ -1,8 +1,12 @@
 #include "server/rpc/wire.h"
 
+#include <google/protobuf/message.h>
+#include <google/protobuf/unknown_field_set.h>
+
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "server/base/status_macros.h"
 
 namespace torchd {
 namespace {
@@ -26,13 +30,25 @@ std::optional<DataType> FromWire(v1::DataType type) {
   }
 }
 
+// A newer client may ask for what this server does not know, and must not be answered as if it had
+// not.
+absl::Status CheckKnown(const google::protobuf::Message& message) {
+  const auto& unknown = message.GetReflection()->GetUnknownFields(message);
+  if (unknown.empty()) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(message.GetDescriptor()->name(), " has a field of number ",
+                   unknown.field(0).number(), ", which this server does not know"));
+}
+
 ClassifyItem FromWire(const v1::TensorInput& input) {
   TensorItem item;
+  TORCHD_RETURN_IF_ERROR(CheckKnown(input));
   if (input.tensors_size() > kItemsMax) {
     return absl::InvalidArgumentError(
         absl::StrCat("got ", input.tensors_size(), " tensors in an item, at most ", kItemsMax));
   }
   for (const v1::Tensor& tensor : input.tensors()) {
+    TORCHD_RETURN_IF_ERROR(CheckKnown(tensor));
     const auto type = FromWire(tensor.data_type());
     if (!type) {
       return absl::InvalidArgumentError(
@@ -53,6 +69,7 @@ ClassifyItem FromWire(const v1::TensorInput& input) {
 }
 
 ClassifyItem FromWire(const v1::TextPair& pair) {
+  TORCHD_RETURN_IF_ERROR(CheckKnown(pair));
   const size_t bytes = pair.first().size() + pair.second().size();
   if (bytes > static_cast<size_t>(kTextBytesMax)) {
     return absl::InvalidArgumentError(
@@ -62,6 +79,7 @@ ClassifyItem FromWire(const v1::TextPair& pair) {
 }
 
 ClassifyItem FromWire(const v1::ClassifyItem& item) {
+  TORCHD_RETURN_IF_ERROR(CheckKnown(item));
   switch (item.input_case()) {
     case v1::ClassifyItem::kTensors:
       return FromWire(item.tensors());
@@ -125,10 +143,7 @@ absl::Status CheckOptions(const v1::ClassifyRequest& request) {
                                                    static_cast<int>(request.activation()),
                                                    ", expected one of NONE, SOFTMAX, SIGMOID"));
   }
-  if (request.has_softmax() && request.activation() != v1::ACTIVATION_UNSPECIFIED) {
-    return absl::InvalidArgumentError("softmax and activation are both set, expected one of them");
-  }
-  return absl::OkStatus();
+  return CheckKnown(request);
 }
 
 }  // namespace

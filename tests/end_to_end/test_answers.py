@@ -46,7 +46,8 @@ def test_levels_of_another_size_are_refused(daemon):
     item = wire.tensors(wire.tensor(np.zeros((223, 224, 3), np.uint8)))
     error = daemon.refusal(pictures.MODEL, item)
     assert error.code() == grpc.StatusCode.INVALID_ARGUMENT
-    assert "expected float32, got uint8" in error.details()
+    assert ("expected float32 [3,224,224], or the levels of a picture as uint8 [224,224,3] or "
+            "[3,224,224] (or with a leading 1), got uint8 [223,224,3]") in error.details()
 
 
 ROW = wire.row([1, -2, 3, 0.5])
@@ -67,6 +68,22 @@ def test_sigmoid_and_no_activation(daemon):
     softmax = _scores(daemon, top_k=3, activation=inference.ACTIVATION_SOFTMAX)
     assert sum(softmax.values()) == pytest.approx(1)
     assert softmax == _scores(daemon, top_k=3)
+
+
+def test_what_this_server_does_not_know_is_refused(daemon):
+    """A newer client's field was once left out of account, and the call answered."""
+    asked = inference.ClassifyRequest(model="linear", items=[ROW])
+    newer = inference.ClassifyRequest.FromString(asked.SerializeToString() + b"\xf8\x01\x01")
+    with pytest.raises(grpc.RpcError) as refused:
+        daemon.inference.Classify(newer, timeout=10)
+    assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert "ClassifyRequest has a field of number 31" in refused.value.details()
+
+
+def test_a_pair_for_a_model_of_photos_is_refused_as_one(daemon):
+    pair = inference.ClassifyItem(text_pair={"first": "a", "second": "b"})
+    error = daemon.refusal(pictures.MODEL, pair)
+    assert "takes no text, and so no text_pair; it takes: image, tensor" in error.details()
 
 
 def test_threshold_leaves_classes_out(daemon):

@@ -1,5 +1,8 @@
 #include "server/rpc/wire.h"
 
+#include <google/protobuf/message.h>
+#include <google/protobuf/unknown_field_set.h>
+
 #include <string>
 
 #include "gmock/gmock.h"
@@ -67,12 +70,6 @@ TEST(FromWireTest, PairsAndWhatBecomesOfScoresArrive) {
 TEST(FromWireTest, WhatContradictsItselfIsRefused) {
   v1::ClassifyRequest request;
   request.add_items()->set_text("a");
-  request.set_activation(v1::ACTIVATION_NONE);
-  request.set_softmax(true);
-  EXPECT_EQ(
-      std::get<absl::Status>(FromWire(request).items[0]),
-      absl::InvalidArgumentError("softmax and activation are both set, expected one of them"));
-  request.clear_softmax();
   request.set_activation(static_cast<v1::Activation>(9));
   EXPECT_EQ(
       std::get<absl::Status>(FromWire(request).items[0]),
@@ -81,6 +78,29 @@ TEST(FromWireTest, WhatContradictsItselfIsRefused) {
   request.mutable_items(0)->mutable_text_pair()->set_second(std::string(kTextBytesMax + 1, 'a'));
   EXPECT_EQ(std::get<absl::Status>(FromWire(request).items[0]),
             absl::InvalidArgumentError("text_pair: got 1048577 bytes, at most 1048576"));
+}
+
+void AddUnknownField(google::protobuf::Message& message, int number) {
+  message.GetReflection()->MutableUnknownFields(&message)->AddVarint(number, 1);
+}
+
+TEST(FromWireTest, WhatANewerClientAsksForIsRefused) {
+  v1::ClassifyRequest request;
+  request.add_items()->set_text("a");
+  EXPECT_EQ(ItemError(request), "no error");
+  AddUnknownField(request, 31);
+  EXPECT_EQ(ItemError(request),
+            "ClassifyRequest has a field of number 31, which this server does not know");
+  request.Clear();
+  v1::ClassifyItem& item = *request.add_items();
+  AddUnknownField(*item.mutable_text_pair(), 3);
+  EXPECT_THAT(ItemError(request), HasSubstr("TextPair has a field of number 3"));
+  AddUnknownField(*item.mutable_tensors()->add_tensors(), 5);
+  EXPECT_THAT(ItemError(request), HasSubstr("Tensor has a field of number 5"));
+  AddUnknownField(*item.mutable_tensors(), 2);
+  EXPECT_THAT(ItemError(request), HasSubstr("TensorInput has a field of number 2"));
+  AddUnknownField(item, 17);
+  EXPECT_THAT(ItemError(request), HasSubstr("ClassifyItem has a field of number 17"));
 }
 
 TEST(FromWireTest, TensorsBorrowTheirBytes) {
