@@ -112,8 +112,9 @@ absl::StatusOr<Preprocessor> Preprocessor::Create(const ModelConfig& config,
     TextConfig& text = *preprocessor.config_.text;
     const int tokens_max = text.tokens_max;
     TORCHD_RETURN_IF_ERROR(FixLength(inputs, text));
+    preprocessor.tokens_max_ = std::min(tokens_max, text.tokens_max);
     TORCHD_ASSIGN_OR_RETURN(preprocessor.word_piece_,
-                            MakeWordPiece(text, std::min(tokens_max, text.tokens_max), vocabulary));
+                            MakeWordPiece(text, preprocessor.tokens_max_, vocabulary));
   }
   return preprocessor;
 }
@@ -133,6 +134,16 @@ size_t Preprocessor::PaddedLength(size_t length) const {
   return std::min<size_t>(
       static_cast<size_t>(*next),
       static_cast<size_t>(std::max<int>(config_.text->tokens_max, static_cast<int>(length))));
+}
+
+std::vector<int> Preprocessor::lengths() const {
+  std::vector<int> lengths;
+  if (!config_.text || !HasMask(inputs_)) return lengths;
+  for (const int length : config_.text->lengths) {
+    lengths.push_back(std::min(length, config_.text->tokens_max));
+    if (length >= config_.text->tokens_max) break;
+  }
+  return lengths;
 }
 
 absl::StatusOr<std::vector<Tensor>> Preprocessor::FromText(

@@ -31,6 +31,11 @@ class Preprocessor {
   // Whether upper and lower case of a text are one. Requires: takes_text().
   bool lowercase() const { return word_piece_->lowercase(); }
 
+  // Longer texts are cut. Requires: takes_text().
+  int tokens_max() const { return tokens_max_; }
+  // What texts are padded to, ascending; those beyond the last are not. Empty: none is.
+  std::vector<int> lengths() const;
+
   // What makes numbers of a picture's levels; null where the model takes none, or takes the levels.
   const Pixels* pixels() const {
     return takes_image() && !config_.image->as_levels ? pixels_.get() : nullptr;
@@ -55,6 +60,7 @@ class Preprocessor {
   ModelConfig config_;
   std::vector<TensorSpec> inputs_;
   ImageLimits limits_;
+  int tokens_max_ = 0;
   std::shared_ptr<const Pixels> pixels_;  // Stays where it is: rows that wait point to it.
   std::optional<WordPiece> word_piece_;
 };

@@ -1,13 +1,11 @@
 #include "server/rpc/listing.h"
 
-#include <array>
 #include <string>
 
 #include "absl/strings/str_cat.h"
 #include "server/base/clock.h"
-#include "server/classify/classify.h"
+#include "server/classify/input_facts.h"
 #include "server/config/model_config.h"
-#include "server/preprocessing/image/formats.h"
 
 namespace torchd {
 namespace {
@@ -51,7 +49,9 @@ void ToWire(const CostTable::Cost& cost, v1::RunCost& wire) {
   wire.set_runs(cost.runs);
 }
 
-void ToWire(const Lane& lane, const ModelConfig& config, v1::Scheduling& wire) {
+void ToWire(const Servable& servable, v1::Scheduling& wire) {
+  const Lane& lane = *servable.lane;
+  const ModelConfig& config = servable.config;
   const LaneOptions& options = lane.options;
   wire.set_rows_per_batch_max(lane.rows_max());
   wire.mutable_buckets()->Add(options.buckets.begin(), options.buckets.end());
@@ -62,9 +62,7 @@ void ToWire(const Lane& lane, const ModelConfig& config, v1::Scheduling& wire) {
   wire.set_ageing_ms(Microseconds(options.ageing) / 1000);
   wire.set_timeout_ms(config.timeout_ms);
   wire.set_non_finite(ToWire(config.non_finite));
-  if (config.text) {
-    for (const int length : config.text->lengths) wire.add_text_lengths(length);
-  }
+  for (const int length : servable.preprocessor.lengths()) wire.add_text_lengths(length);
   wire.set_note(options.note);
   for (const CostTable::Cost& cost : lane.costs.Costs()) ToWire(cost, *wire.add_costs());
 }
@@ -89,43 +87,25 @@ void ToWire(const Model& model, const PlanChoice& choice, v1::PlanReport& wire) 
   }
 }
 
-const char* Name(ResizeFilter filter) {
-  switch (filter) {
-    case ResizeFilter::kNearest:
-      return "nearest";
-    case ResizeFilter::kBilinear:
-      return "bilinear";
-    case ResizeFilter::kBicubic:
-      return "bicubic";
-  }
-  return "unknown";
+void ToWire(const ImageFacts& facts, v1::ImageInput& wire) {
+  wire.mutable_formats()->Add(facts.formats.begin(), facts.formats.end());
+  wire.set_preset(facts.preset);
+  wire.set_resize(facts.resize);
+  wire.set_crop(facts.crop);
+  wire.set_filter(facts.filter);
+  wire.set_antialias(facts.antialias);
+  wire.set_layout(facts.layout);
+  wire.set_data_type(facts.data_type);
+  if (facts.scale) wire.set_scale(*facts.scale);
+  wire.mutable_mean()->Add(facts.mean.begin(), facts.mean.end());
+  wire.mutable_std()->Add(facts.std.begin(), facts.std.end());
 }
 
-// As model.yaml calls it; empty for numbers of the owner's own.
-const char* PresetName(const ImageConfig& config) {
-  constexpr std::array<float, 3> kHalves = {0.5F, 0.5F, 0.5F};
-  const ImageConfig imagenet;
-  if (config.mean == imagenet.mean && config.std == imagenet.std) return "imagenet";
-  if (config.mean == kHalves && config.std == kHalves) return "imagenet-0.5";
-  return "";
-}
-
-void ToWire(const ImageConfig& config, v1::ImageInput& wire) {
-  for (const char* const format : kImageFormats) wire.add_formats(format);
-  wire.set_preset(PresetName(config));
-  wire.set_resize(config.resize);
-  wire.set_crop(config.crop);
-  wire.set_filter(Name(config.filter));
-  wire.set_antialias(config.antialias);
-  wire.mutable_mean()->Add(config.mean.begin(), config.mean.end());
-  wire.mutable_std()->Add(config.std.begin(), config.std.end());
-}
-
-void ToWire(const TextConfig& config, bool lowercase, v1::TextInput& wire) {
-  wire.set_tokens_max(config.tokens_max);
-  wire.mutable_lengths()->Add(config.lengths.begin(), config.lengths.end());
-  wire.set_lowercase(lowercase);
-  wire.set_bytes_max(kTextBytesMax);
+void ToWire(const TextFacts& facts, v1::TextInput& wire) {
+  wire.set_tokens_max(facts.tokens_max);
+  wire.mutable_lengths()->Add(facts.lengths.begin(), facts.lengths.end());
+  wire.set_lowercase(facts.lowercase);
+  wire.set_bytes_max(facts.bytes_max);
 }
 
 }  // namespace
@@ -143,15 +123,16 @@ void ToWire(const VersionStatus& status, int rows_waiting, v1::ModelVersion& wir
   for (const TensorSpec& input : signature.inputs) ToWire(input, *wire.add_inputs());
   for (const TensorSpec& output : signature.outputs) ToWire(output, *wire.add_outputs());
   for (const std::string& kind : Takes(servable)) wire.add_takes(kind);
-  if (servable.config.image) ToWire(*servable.config.image, *wire.mutable_image());
-  if (servable.config.text) {
-    ToWire(*servable.config.text, servable.preprocessor.lowercase(), *wire.mutable_text());
-  }
+  const Preprocessor& preprocessor = servable.preprocessor;
+  if (servable.config.image) ToWire(FactsOf(*servable.config.image), *wire.mutable_image());
+  if (preprocessor.takes_text()) ToWire(TextFactsOf(preprocessor), *wire.mutable_text());
+  wire.set_activation(Name(servable.config.activation));
+  if (servable.config.threshold) wire.set_threshold(*servable.config.threshold);
   wire.set_labels(static_cast<int>(servable.labels.size()));
   wire.set_memory_bytes(servable.memory.bytes());
   wire.set_load_ms(Microseconds(status.load_time) / 1000);
   for (const std::string& note : servable.notes) wire.add_notes(note);
-  ToWire(*servable.lane, servable.config, *wire.mutable_scheduling());
+  ToWire(servable, *wire.mutable_scheduling());
   wire.mutable_scheduling()->set_rows_waiting(rows_waiting);
   ToWire(*servable.model, status.plan, *wire.mutable_plan());
 }

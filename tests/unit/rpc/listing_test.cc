@@ -140,6 +140,41 @@ TEST_F(ListingTest, WhatAnImageGoesThroughIsVisible) {
   EXPECT_THAT(image.std(), ElementsAre(0.229F, 0.224F, 0.225F));
 }
 
+TEST_F(ListingTest, WhatIsNotDoneToAnImageIsNotTold) {
+  ModelConfig config;
+  config.image = ImageConfig{.filter = ResizeFilter::kNearest};
+  v1::ImageInput image = Listed(Ready(config, {})).image();
+  EXPECT_FALSE(image.antialias());
+  EXPECT_EQ(image.layout(), "chw");
+  EXPECT_EQ(image.data_type(), "float32");
+  EXPECT_FLOAT_EQ(image.scale(), 1.0F / 255);
+  config.image->scale = 1.0F;
+  image = Listed(Ready(config, {})).image();
+  EXPECT_EQ(image.scale(), 1.0F);
+  EXPECT_EQ(image.preset(), "");
+  config.image->as_levels = true;
+  config.image->layout = ImageLayout::kHwc;
+  image = Listed(Ready(config, {})).image();
+  EXPECT_EQ(image.layout(), "hwc");
+  EXPECT_EQ(image.data_type(), "uint8");
+  EXPECT_EQ(image.preset(), "");
+  EXPECT_FALSE(image.has_scale());
+  EXPECT_THAT(image.mean(), IsEmpty());
+  EXPECT_THAT(image.std(), IsEmpty());
+}
+
+TEST_F(ListingTest, WhatBecomesOfScoresIsVisible) {
+  ModelConfig config;
+  v1::ModelVersion listed = Listed(Ready(config, {}));
+  EXPECT_EQ(listed.activation(), "softmax");
+  EXPECT_FALSE(listed.has_threshold());
+  config.activation = Activation::kSigmoid;
+  config.threshold = 0.25F;
+  listed = Listed(Ready(config, {}));
+  EXPECT_EQ(listed.activation(), "sigmoid");
+  EXPECT_EQ(listed.threshold(), 0.25F);
+}
+
 TEST_F(ListingTest, APresetIsKnownByItsNumbers) {
   ModelConfig config;
   config.image.emplace();
@@ -160,6 +195,19 @@ TEST_F(ListingTest, WhatATextGoesThroughIsVisible) {
   EXPECT_THAT(listed.text().lengths(), ElementsAre(32, 96));
   EXPECT_FALSE(listed.text().lowercase());
   EXPECT_EQ(listed.text().bytes_max(), 1024 * 1024);
+}
+
+// Padding never goes beyond what a text may have.
+TEST_F(ListingTest, LengthsAreThoseThatTextsGet) {
+  ModelConfig config;
+  config.text = TextConfig{.tokens_max = 100};
+  EXPECT_THAT(Listed(Ready(config, {})).text().lengths(), ElementsAre(16, 32, 64, 100));
+  config.text->tokens_max = 128;
+  EXPECT_THAT(Listed(Ready(config, {})).text().lengths(), ElementsAre(16, 32, 64, 128));
+  config.text->tokens_max = 1000;
+  EXPECT_THAT(Listed(Ready(config, {})).text().lengths(), ElementsAre(16, 32, 64, 128, 256, 512));
+  config.text->lengths = {};
+  EXPECT_THAT(Listed(Ready(config, {})).text().lengths(), IsEmpty());
 }
 
 TEST_F(ListingTest, EveryKnobOfTheLaneIsVisible) {
