@@ -3,6 +3,7 @@
 #include <string>
 
 #include "nlohmann/json.hpp"
+#include "server/classify/input_facts.h"
 
 namespace torchd {
 namespace {
@@ -45,6 +46,23 @@ Json ToJson(const std::vector<TensorSpec>& specs) {
   return tensors;
 }
 
+Json ToJson(const ImageFacts& image) {
+  Json json = {
+      {"formats", image.formats}, {"preset", image.preset},       {"resize", image.resize},
+      {"crop", image.crop},       {"filter", image.filter},       {"antialias", image.antialias},
+      {"layout", image.layout},   {"data_type", image.data_type}, {"scale", nullptr},
+      {"mean", Json(image.mean)}, {"std", Json(image.std)}};
+  if (image.scale) json["scale"] = *image.scale;
+  return json;
+}
+
+Json ToJson(const TextFacts& text) {
+  return {{"tokens_max", text.tokens_max},
+          {"lengths", Json(text.lengths)},
+          {"lowercase", text.lowercase},
+          {"bytes_max", text.bytes_max}};
+}
+
 Json ToJson(const VersionStatus& status) {
   Json version = {{"version", status.version},
                   {"state", Name(status.state)},
@@ -56,6 +74,12 @@ Json ToJson(const VersionStatus& status) {
   version["inputs"] = ToJson(servable.model->signature().inputs);
   version["outputs"] = ToJson(servable.model->signature().outputs);
   version["labels"] = servable.labels.size();
+  const ModelConfig& config = servable.config;
+  version["activation"] = Name(config.activation);
+  version["threshold"] = config.threshold ? Json(*config.threshold) : Json(nullptr);
+  version["image"] = config.image ? ToJson(FactsOf(*config.image)) : Json(nullptr);
+  const Preprocessor& preprocessor = servable.preprocessor;
+  version["text"] = preprocessor.takes_text() ? ToJson(TextFactsOf(preprocessor)) : Json(nullptr);
   return version;
 }
 

@@ -1,5 +1,8 @@
 #include "server/http/classify_body.h"
 
+#include <algorithm>
+#include <array>
+#include <cmath>
 #include <limits>
 
 #include "absl/strings/ascii.h"
@@ -7,9 +10,11 @@
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "server/base/status_macros.h"
 #include "server/base/utf8.h"
+#include "server/classify/input_facts.h"
 #include "server/http/form_body.h"
 #include "server/http/json_body.h"
 
@@ -17,6 +22,9 @@ namespace torchd {
 namespace {
 
 constexpr size_t kShownMax = 64;
+constexpr std::array<const char*, 7> kOptions = {
+    "top_k", "softmax", "activation", "threshold", "priority", "timeout_ms", "version_label"};
+constexpr char kPair[] = "text_pair";
 constexpr char kTypes[] =
     "image/*, application/octet-stream, text/plain, application/json, multipart/form-data";
 
@@ -51,6 +59,20 @@ absl::StatusOr<Priority> PriorityOf(ValueKind kind, absl::string_view value) {
   return Wrong("priority", value, "one of high, normal, low");
 }
 
+absl::StatusOr<Activation> ActivationOf(ValueKind kind, absl::string_view value) {
+  const std::optional<Activation> found = ActivationByName(value);
+  if (IsWord(kind) && found) return *found;
+  return Wrong("activation", value, "one of none, softmax, sigmoid");
+}
+
+absl::StatusOr<float> Threshold(ValueKind kind, absl::string_view value) {
+  const bool written =
+      kind == ValueKind::kInteger || kind == ValueKind::kNumber || kind == ValueKind::kText;
+  float number = 0;
+  if (written && absl::SimpleAtof(value, &number) && std::isfinite(number)) return number;
+  return Wrong("threshold", value, "a finite number");
+}
+
 template <typename T>
 absl::Status Set(absl::string_view name, const absl::StatusOr<T>& value, std::optional<T>& option) {
   TORCHD_RETURN_IF_ERROR(value.status());
@@ -61,6 +83,15 @@ absl::Status Set(absl::string_view name, const absl::StatusOr<T>& value, std::op
 
 enum class BodyKind { kImage, kText, kJson, kForm };
 
+// What says nothing is UTF-8; ASCII always is.
+absl::Status CheckCharset(absl::string_view content_type) {
+  const absl::string_view charset = ParameterOf(content_type, "charset").value_or("utf-8");
+  for (const char* const known : {"utf-8", "utf8", "us-ascii", "ascii"}) {
+    if (absl::EqualsIgnoreCase(charset, known)) return absl::OkStatus();
+  }
+  return Wrong("charset of Content-Type", charset, "utf-8");
+}
+
 absl::StatusOr<BodyKind> KindOf(absl::string_view content_type) {
   const std::pair<absl::string_view, absl::string_view> parts =
       absl::StrSplit(content_type, absl::MaxSplits(';', 1));
@@ -68,9 +99,11 @@ absl::StatusOr<BodyKind> KindOf(absl::string_view content_type) {
   if (absl::StartsWith(type, "image/") || type == "application/octet-stream") {
     return BodyKind::kImage;
   }
-  if (type == "text/plain") return BodyKind::kText;
-  if (type == "application/json") return BodyKind::kJson;
   if (type == "multipart/form-data") return BodyKind::kForm;
+  if (type == "text/plain" || type == "application/json") {
+    TORCHD_RETURN_IF_ERROR(CheckCharset(content_type));
+    return type == "text/plain" ? BodyKind::kText : BodyKind::kJson;
+  }
   return Wrong("Content-Type", type, absl::StrCat("one of ", kTypes));
 }
 
@@ -85,9 +118,10 @@ std::string QuotedWord(absl::string_view word) {
 }
 
 bool IsOption(absl::string_view name) {
-  return name == "top_k" || name == "softmax" || name == "priority" || name == "timeout_ms" ||
-         name == "version_label";
+  return std::find(kOptions.begin(), kOptions.end(), name) != kOptions.end();
 }
+
+std::string OptionNames() { return absl::StrJoin(kOptions, ", "); }
 
 absl::Status SetOption(absl::string_view name, ValueKind kind, absl::string_view value,
                        ClassifyOptions& options) {
@@ -95,6 +129,8 @@ absl::Status SetOption(absl::string_view name, ValueKind kind, absl::string_view
     return Set(name, Integer(name, kind, value, 1, kTopKMax), options.top_k);
   }
   if (name == "softmax") return Set(name, Boolean(name, kind, value), options.softmax);
+  if (name == "activation") return Set(name, ActivationOf(kind, value), options.activation);
+  if (name == "threshold") return Set(name, Threshold(kind, value), options.threshold);
   if (name == "priority") return Set(name, PriorityOf(kind, value), options.priority);
   if (name == "timeout_ms") {
     constexpr int64_t kMost = std::numeric_limits<uint32_t>::max();
@@ -105,9 +141,7 @@ absl::Status SetOption(absl::string_view name, ValueKind kind, absl::string_view
     return Set(name, absl::StatusOr<std::string>(value), options.version_label);
   }
   return absl::InvalidArgumentError(
-      absl::StrCat(QuotedWord(name),
-                   " is no option; expected one of top_k, softmax, priority, "
-                   "timeout_ms, version_label"));
+      absl::StrCat(QuotedWord(name), " is no option; expected one of ", OptionNames()));
 }
 
 absl::string_view ClassifyBody::Own(std::string bytes) {
@@ -116,13 +150,15 @@ absl::string_view ClassifyBody::Own(std::string bytes) {
   return {kept.data(), kept.size()};
 }
 
-ClassifyItem TextOrStatus(absl::string_view text) {
-  if (text.size() > static_cast<size_t>(kTextBytesMax)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("text: got ", text.size(), " bytes, at most ", kTextBytesMax));
+ClassifyItem TextOrStatus(absl::string_view text, std::optional<absl::string_view> pair) {
+  const size_t bytes = text.size() + pair.value_or("").size();
+  if (bytes > static_cast<size_t>(kTextBytesMax)) {
+    return absl::InvalidArgumentError(absl::StrCat(pair ? "text and text_pair" : "text", ": got ",
+                                                   bytes, " bytes, at most ", kTextBytesMax));
   }
   if (!IsUtf8(text)) return absl::InvalidArgumentError("text: it is no UTF-8");
-  return TextItem{text};
+  if (!IsUtf8(pair.value_or(""))) return absl::InvalidArgumentError("text_pair: it is no UTF-8");
+  return TextItem{text, pair};
 }
 
 absl::Status CheckContentType(absl::string_view content_type) {
@@ -134,15 +170,24 @@ absl::StatusOr<ClassifyBody> ReadClassifyBody(
     const std::vector<std::pair<std::string, std::string>>& query, const BodyLimits& limits) {
   TORCHD_ASSIGN_OR_RETURN(const BodyKind kind, KindOf(content_type));
   ClassifyBody result;
+  std::optional<absl::string_view> pair;
   for (const auto& [name, value] : query) {
+    if (name == kPair) {
+      TORCHD_RETURN_IF_ERROR(Set(name, absl::StatusOr<absl::string_view>(result.Own(value)), pair));
+      continue;
+    }
     TORCHD_RETURN_IF_ERROR(SetOption(name, ValueKind::kText, value, result.options));
+  }
+  if (pair && kind != BodyKind::kText) {
+    return absl::InvalidArgumentError(
+        "text_pair: in the query it belongs to a body of text/plain; expected it beside its text");
   }
   switch (kind) {
     case BodyKind::kImage:
       result.items.emplace_back(ImageItem{body});
       break;
     case BodyKind::kText:
-      result.items.push_back(TextOrStatus(body));
+      result.items.push_back(TextOrStatus(body, pair));
       break;
     case BodyKind::kJson:
       TORCHD_RETURN_IF_ERROR(ReadJsonBody(body, limits, result));

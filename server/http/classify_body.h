@@ -21,6 +21,8 @@ namespace torchd {
 struct ClassifyOptions {
   std::optional<int64_t> top_k;
   std::optional<bool> softmax;
+  std::optional<Activation> activation;
+  std::optional<float> threshold;
   std::optional<Priority> priority;
   std::optional<int64_t> timeout_ms;
   std::optional<std::string> version_label;
@@ -34,6 +36,9 @@ enum class ValueKind { kBoolean, kInteger, kNumber, kString, kNull, kText };
 absl::Status SetOption(absl::string_view name, ValueKind kind, absl::string_view value,
                        ClassifyOptions& options);
 bool IsOption(absl::string_view name);
+
+// "top_k, softmax, ...": all of them.
+std::string OptionNames();
 
 // The items borrow from the body they were read from, and from `owned`, which moves with them.
 struct ClassifyBody {
@@ -50,16 +55,19 @@ struct BodyLimits {
 };
 
 // INVALID_ARGUMENT names what was given and what was expected. What is wrong with one item alone
-// becomes that item's status. Options in `query` and in the body add up; none may be set twice.
+// becomes that item's status. Options in `query` and in the body add up; none may be set twice. A
+// body of text/plain may have its `text_pair` in the query.
 absl::StatusOr<ClassifyBody> ReadClassifyBody(
     absl::string_view content_type, absl::string_view body,
     const std::vector<std::pair<std::string, std::string>>& query, const BodyLimits& limits);
 
-// Whether ReadClassifyBody() reads that type at all; INVALID_ARGUMENT names those it reads.
+// Whether ReadClassifyBody() reads that type, and its charset; INVALID_ARGUMENT names those it
+// reads.
 absl::Status CheckContentType(absl::string_view content_type);
 
-// An item of a text: INVALID_ARGUMENT unless it is UTF-8 of at most kTextBytesMax.
-ClassifyItem TextOrStatus(absl::string_view text);
+// An item of a text, or of two: INVALID_ARGUMENT unless they are UTF-8 of at most kTextBytesMax.
+ClassifyItem TextOrStatus(absl::string_view text,
+                          std::optional<absl::string_view> pair = std::nullopt);
 
 // A client's word in our message: short, and nothing but printable ASCII.
 std::string QuotedWord(absl::string_view word);

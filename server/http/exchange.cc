@@ -109,6 +109,7 @@ MHD_Result Exchange::Begin(const char* method) {
   request_->method = method;
   request_->peer = PeerOf(connection_);
   request_->content_type = Header(MHD_HTTP_HEADER_CONTENT_TYPE).value_or("");
+  request_->content_encoding = Header(MHD_HTTP_HEADER_CONTENT_ENCODING).value_or("");
   request_->client_name = Header("torchd-client");
   const auto length = Header(MHD_HTTP_HEADER_CONTENT_LENGTH);
   uint64_t declared = 0;

@@ -16,6 +16,7 @@ struct HttpRequest {
   std::string method;
   std::string target;  // As it came: path and query, percent signs and all.
   std::string content_type;
+  std::string content_encoding;
   std::string peer;                        // "ipv4:10.0.0.7:51234"
   std::optional<std::string> client_name;  // The header torchd-client.
   std::string body;

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "nlohmann/json.hpp"
 #include "server/base/status_macros.h"
@@ -18,6 +19,16 @@ namespace {
 
 constexpr size_t kTensorsMax = kItemsMax;  // In an item.
 constexpr size_t kSizesMax = kDimensionsMax + 1;
+
+ClassifyItem ImageOrStatus(const std::string& base64, ClassifyBody& body) {
+  std::string bytes;
+  if (absl::Base64Unescape(base64, &bytes)) return ImageItem{body.Own(std::move(bytes))};
+  if (absl::StartsWith(base64, "data:")) {
+    return absl::InvalidArgumentError(
+        "image: got a data: URL, expected the base64 alone, which stands after its comma");
+  }
+  return absl::InvalidArgumentError("image: it is no base64");
+}
 
 // What nlohmann's reader calls, value by value; false ends the reading, with `status()`.
 class Reader : public nlohmann::json_sax<nlohmann::json> {
@@ -51,7 +62,7 @@ class Reader : public nlohmann::json_sax<nlohmann::json> {
  private:
   enum class Place { kTop, kRoot, kItems, kItem, kTensors, kTensor, kShape, kData };
   struct Item {
-    std::optional<std::string> image, text;
+    std::optional<std::string> image, text, text_pair;
     std::optional<TensorItem> tensors;
     absl::Status status;  // Of one of its tensors.
   };
@@ -131,9 +142,12 @@ bool Reader::TextOf(std::optional<std::string>& field, string_t& value) {
 bool Reader::string(string_t& value) {
   if (place() == Place::kRoot && IsOption(key_)) return Value(ValueKind::kString, value);
   if (place() == Place::kRoot || place() == Place::kItem) {
-    if (key_ != "image" && key_ != "text") return Unexpected("a string");
+    if (key_ != "image" && key_ != "text" && key_ != "text_pair") return Unexpected("a string");
     if (!item_) item_.emplace();
-    return TextOf(key_ == "image" ? item_->image : item_->text, value);
+    return TextOf(key_ == "image"  ? item_->image
+                  : key_ == "text" ? item_->text
+                                   : item_->text_pair,
+                  value);
   }
   if (place() == Place::kTensor) {
     if (key_ == "name") return TextOf(tensor_->name, value);
@@ -248,6 +262,9 @@ bool Reader::FinishItem() {
     return Fail(absl::StrCat("an item has ", kinds == 0 ? "no input" : "several inputs",
                              "; expected one of tensors, image or text"));
   }
+  if (item.text_pair && !item.text) {
+    return Fail("text_pair: an item has one, and no text; expected the first text under text");
+  }
   if (item.tensors && item.tensors->empty() && item.status.ok()) {
     return Fail("tensors: got none, expected one for each input of the model");
   }
@@ -256,14 +273,11 @@ bool Reader::FinishItem() {
   } else if (item.tensors) {
     result_.items.emplace_back(*std::move(item.tensors));
   } else if (item.text) {
-    result_.items.push_back(TextOrStatus(result_.Own(*std::move(item.text))));
+    std::optional<absl::string_view> pair;
+    if (item.text_pair) pair = result_.Own(*std::move(item.text_pair));
+    result_.items.push_back(TextOrStatus(result_.Own(*std::move(item.text)), pair));
   } else {
-    std::string bytes;
-    if (absl::Base64Unescape(*item.image, &bytes)) {
-      result_.items.emplace_back(ImageItem{result_.Own(std::move(bytes))});
-    } else {
-      result_.items.emplace_back(absl::InvalidArgumentError("image: it is no base64"));
-    }
+    result_.items.push_back(ImageOrStatus(*item.image, result_));
   }
   return true;
 }

@@ -1,7 +1,7 @@
 // A JSON body: read as it comes, without a tree of it in memory, so that a body of 64 MB of "0," or
 // of brackets costs no more than what it stands for.
 //
-//   {"items": [{"image": "<base64>"}, {"text": "a good film"},
+//   {"items": [{"image": "<base64>"}, {"text": "a good film"}, {"text": "one", "text_pair": "two"},
 //              {"tensors": [{"name": "x", "data_type": "float32", "data": [[1, 2], [3, 4]]}]}],
 //    "top_k": 3}
 //

@@ -4,6 +4,7 @@
 #include <thread>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "server/base/log.h"
 #include "server/base/status_macros.h"
@@ -12,6 +13,7 @@
 #include "server/http/answer_json.h"
 #include "server/http/openapi.h"
 #include "server/http/reply.h"
+#include "server/registry/repository.h"
 
 namespace torchd {
 namespace {
@@ -73,7 +75,12 @@ std::optional<HttpReply> RestService::AnswerNow(const HttpRequest& request) {
 
 std::optional<HttpReply> RestService::CheckPost(const HttpRequest& request) const {
   if (request.method != "POST") return MethodNotAllowed(request.method, "POST");
-  const absl::Status type = CheckContentType(request.content_type);
+  absl::Status type = CheckContentType(request.content_type);
+  const std::string& encoding = request.content_encoding;
+  if (type.ok() && !encoding.empty() && !absl::EqualsIgnoreCase(encoding, "identity")) {
+    type = absl::InvalidArgumentError(absl::StrCat("Content-Encoding: got ", QuotedWord(encoding),
+                                                   ", expected none: the body as it is"));
+  }
   if (type.ok()) return std::nullopt;
   parts_.metrics.refused(Refusal::kInvalid).Add();
   return ErrorReply(415, type);
@@ -86,9 +93,7 @@ HttpReply RestService::Get(const RestRoute& route) const {
   while (first < all.size() && all[first].name != route.model) ++first;
   size_t end = first;
   while (end < all.size() && all[end].name == route.model) ++end;
-  if (first == end) {
-    return ErrorReply(absl::NotFoundError(absl::StrCat("no model ", QuotedWord(route.model))));
-  }
+  if (first == end) return ErrorReply(NoModel(route.model));
   if (route.kind == RestRoute::Kind::kModel) {
     return ModelReply(absl::MakeConstSpan(all).subspan(first, end - first));
   }
@@ -142,6 +147,8 @@ void RestService::Classify(const std::shared_ptr<Call>& held, const Done& done) 
   call.items = std::move(held->body.items);
   if (options.top_k) call.top_k = static_cast<int>(*options.top_k);
   call.softmax = options.softmax;
+  call.activation = options.activation;
+  call.threshold = options.threshold;
   call.priority = options.priority.value_or(Priority::kNormal);
   call.arrival = held->arrival;
   if (options.timeout_ms.value_or(0) > 0) {

@@ -70,6 +70,13 @@ absl::StatusOr<std::optional<RestRoute>> ParseRoute(absl::string_view path) {
   if (!absl::ConsumePrefix(&path, "/")) return std::nullopt;
   route.kind = RestRoute::Kind::kModel;
   const bool classify = absl::ConsumeSuffix(&path, ":classify");
+  // Neither a model's name nor a version has a colon.
+  const size_t colon = path.rfind(':');
+  if (!classify && colon != absl::string_view::npos) {
+    return absl::NotFoundError(
+        absl::StrCat("no verb '", absl::CHexEscape(path.substr(colon + 1, kShownMax)),
+                     "', expected classify, as in POST /v1/models/NAME:classify"));
+  }
   const std::vector<absl::string_view> parts = absl::StrSplit(path, '/');
   const bool versioned = parts.size() == 3 && parts[1] == "versions";
   if (parts[0].empty() || (parts.size() > 1 && !versioned)) return std::nullopt;

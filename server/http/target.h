@@ -30,7 +30,7 @@ struct RestRoute {
 };
 
 // Nothing for a path that is not of the REST interface; INVALID_ARGUMENT for a version that is no
-// number.
+// number; NOT_FOUND for a verb that is not `:classify`.
 absl::StatusOr<std::optional<RestRoute>> ParseRoute(absl::string_view path);
 
 }  // namespace torchd

@@ -48,7 +48,7 @@ def test_examples_of_the_manual(daemon, command, answer):
 
 
 def test_the_manual_has_examples():
-    assert len(EXAMPLES) == 4
+    assert len(EXAMPLES) == 5
 
 
 def post(daemon, model, **how) -> requests.Response:
@@ -94,6 +94,37 @@ def test_texts_and_tensors_are_answered_as_on_grpc(daemon):
         "items": [{"tensors": [listed]}, {"tensors": [packed]}]}), answer)
 
 
+def test_pairs_and_scores_are_answered_as_on_grpc(daemon):
+    first, second = "Is it a cat?", "A film — très bon 好"
+    pair = wire.inference.ClassifyItem(text_pair={"first": first, "second": second})
+    answer = daemon.classify(small_models.TEXT_MODEL, pair)
+    for how in (
+        {"json": {"text": first, "text_pair": second}},
+        {"json": {"items": [{"text_pair": second, "text": first}]}},
+        {"files": [("text", (None, first)), ("text_pair", (None, second))]},
+        {"data": first.encode(), "params": {"text_pair": second},
+         "headers": {"Content-Type": "text/plain; charset=utf-8"}},
+    ):
+        same_as_grpc(post(daemon, small_models.TEXT_MODEL, **how), answer)
+    alone = daemon.classify(small_models.TEXT_MODEL, wire.text(first))
+    assert alone.results[0].classes != answer.results[0].classes
+    answer = daemon.classify("linear", wire.row([1, 2, 3, 4]), threshold=0.25,
+                             activation=wire.inference.ACTIVATION_SIGMOID)
+    options = {"activation": "sigmoid", "threshold": 0.25}
+    same_as_grpc(post(daemon, "linear", json={**ROW, **options}), answer)
+    same_as_grpc(post(daemon, "linear", json=ROW, params=options), answer)
+
+
+def test_what_a_body_must_not_be(daemon):
+    for headers, part in (({"Content-Type": "text/plain; charset=utf-16"}, "expected utf-8"),
+                          ({"Content-Type": "text/plain", "Content-Encoding": "gzip"}, "'gzip'")):
+        reply = post(daemon, small_models.TEXT_MODEL, data=b"x", headers=headers)
+        assert reply.status_code == 415 and part in reply.json()["error"]["message"]
+    url = f"http://{daemon.http}/v1/models/linear:frobnicate"
+    reply = requests.post(url, json=ROW, timeout=10)
+    assert reply.status_code == 404 and "expected classify" in reply.json()["error"]["message"]
+
+
 ROW = {"tensors": [{"data": [1, 2, 3, 4]}]}
 
 
@@ -104,6 +135,8 @@ ROW = {"tensors": [{"data": [1, 2, 3, 4]}]}
     ("linear", {"text": "x"}, wire.text("x"), {}),
     ("linear", ROW, wire.row([1, 2, 3, 4]), {"top_k": 4}),
     ("linear", ROW, wire.row([1, 2, 3, 4]), {"version_label": "none"}),
+    (pictures.MODEL, {"text": "x", "text_pair": "y"},
+     wire.inference.ClassifyItem(text_pair={"first": "x", "second": "y"}), {}),
     ("raises", {"tensors": [{"data": [-1, 0, 0]}]}, wire.row([-1, 0, 0]), {}),
     (pictures.MODEL, {"image": base64.b64encode(b"no photo").decode()}, wire.image(b"no photo"), {}),
 ])
@@ -124,6 +157,13 @@ def test_models_are_those_of_the_listing(daemon):
         (one.name, one.version, wire.admin.VersionState.Name(one.state)) for one in known]
     linear = requests.get(f"http://{daemon.http}/v1/models/linear", timeout=10).json()
     assert linear in listed
+    photos = requests.get(f"http://{daemon.http}/v1/models/{pictures.MODEL}", timeout=10).json()
+    explained = json.loads(harness.run_torchctl(
+        "--address", daemon.grpc, "explain-input", pictures.MODEL, "--json").stdout)
+    for key in ("image", "text", "activation", "threshold"):
+        assert photos["versions"][0][key] == explained[key]
+    unknown = requests.get(f"http://{daemon.http}/v1/models/nobody", timeout=10).json()
+    assert unknown["error"]["message"] == "no model 'nobody' in the repository"
     assert linear["versions"][0]["inputs"] == [{"name": "x", "data_type": "float32", "shape": [4]}]
 
 

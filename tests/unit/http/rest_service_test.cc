@@ -105,6 +105,29 @@ TEST_F(RestServiceTest, TextsAndOptions) {
   EXPECT_GE(classes[0]["probability"], 4.0);  // The number of ids.
 }
 
+TEST_F(RestServiceTest, ScoresBecomeWhatTheCallAsksFor) {
+  const std::string echo = "/v1/models/echo:classify";
+  json classes = Post(echo + "?activation=none&threshold=2", kRow)["results"][0]["classes"];
+  ASSERT_EQ(classes.size(), 2u);
+  EXPECT_EQ(classes[1]["probability"], 2.0);
+  classes = Post(echo + "?activation=sigmoid&top_k=1", kRow)["results"][0]["classes"];
+  EXPECT_NEAR(classes[0]["probability"].get<double>(), 0.95257, 1e-5);
+  EXPECT_THAT(Error(Post(echo + "?activation=none&softmax=true", kRow)),
+              HasSubstr("softmax and activation are both set"));
+  EXPECT_EQ(code_, 400);
+}
+
+TEST_F(RestServiceTest, ABodyThatIsEncodedIsRefused) {
+  const auto post = [this](const std::string& encoding) {
+    return Parsed(Exchange(
+        *server_, PostBytes("/v1/models/echo:classify", "application/json", kRow,
+                            "Connection: close\r\nContent-Encoding: " + encoding + "\r\n")));
+  };
+  EXPECT_THAT(Error(post("gzip")), HasSubstr("Content-Encoding: got 'gzip', expected none"));
+  EXPECT_EQ(code_, 415);
+  EXPECT_EQ(post("identity")["model"], "echo");
+}
+
 TEST_F(RestServiceTest, RefusalsHaveTheCodesAndTextsOfGrpc) {
   const struct {
     const char* target;
@@ -128,6 +151,8 @@ TEST_F(RestServiceTest, RefusalsHaveTheCodesAndTextsOfGrpc) {
   }
   EXPECT_THAT(Error(Post("/v1/models/echo:classify", "x", "text/html")), HasSubstr("'text/html'"));
   EXPECT_EQ(code_, 415);
+  EXPECT_THAT(Error(Post("/v1/models/echo:frobnicate", kRow)), HasSubstr("expected classify"));
+  EXPECT_EQ(code_, 404);
   EXPECT_THAT(Error(Get("/v1/models/echo:classify")), HasSubstr("expected POST"));
   EXPECT_EQ(code_, 405);
   EXPECT_THAT(Error(Post("/v1/models", "x")), HasSubstr("expected GET, HEAD"));
@@ -149,8 +174,15 @@ TEST_F(RestServiceTest, ModelsAreListed) {
   EXPECT_EQ(version["takes"], json::array({"tensor"}));
   EXPECT_EQ(version["inputs"].dump(), R"([{"data_type":"float32","name":"x","shape":[3]}])");
   EXPECT_EQ(version["labels"], 3);
+  EXPECT_EQ(version["activation"], "none");
+  EXPECT_TRUE(version["threshold"].is_null());
+  EXPECT_TRUE(version["image"].is_null() && version["text"].is_null());
+  const json text = Get("/v1/models/text/versions/1")["text"];
+  EXPECT_EQ(text["bytes_max"], kTextBytesMax);
+  EXPECT_GE(text["tokens_max"], 2);
   EXPECT_EQ(version["version_labels"], json::array({"stable"}));
-  EXPECT_THAT(Error(Get("/v1/models/eel")), HasSubstr("NOT_FOUND: no model 'eel'"));
+  EXPECT_THAT(Error(Get("/v1/models/eel")),
+              HasSubstr("NOT_FOUND: no model 'eel' in the repository"));
   EXPECT_THAT(Error(Get("/v1/models/echo/versions/2")), HasSubstr("no version 2"));
   EXPECT_EQ(code_, 404);
 }

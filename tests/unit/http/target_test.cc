@@ -55,6 +55,17 @@ TEST(ParseRouteTest, OtherPathsLeadNowhere) {
   }
 }
 
+// It was once taken for the model's name, and so for a call with the wrong method.
+TEST(ParseRouteTest, AnotherVerbIsRefusedByItsName) {
+  for (const char* path : {"/v1/models/cat:frobnicate", "/v1/models/cat/versions/7:frobnicate"}) {
+    EXPECT_EQ(ParseRoute(path).status().code(), absl::StatusCode::kNotFound);
+    EXPECT_EQ(Routed(path),
+              "no verb 'frobnicate', expected classify, as in POST /v1/models/NAME:classify");
+  }
+  EXPECT_THAT(Routed("/v1/models/cat:"), HasSubstr("no verb ''"));
+  EXPECT_THAT(Routed("/v1/models/cat:classify:x\n"), HasSubstr("no verb 'x\\n'"));
+}
+
 TEST(ParseRouteTest, AVersionIsANumberOfOneOrAbove) {
   for (const char* version : {"0", "-1", "x", "1.0", "", "9223372036854775808"}) {
     EXPECT_THAT(Routed("/v1/models/cat/versions/" + std::string(version)),
