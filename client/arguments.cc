@@ -127,6 +127,14 @@ class Parser {
                                                      arguments_.text ? "text" : "file",
                                                      "; see torchctl classify --help"));
     }
+    if (arguments_.softmax && arguments_.activation != v1::ACTIVATION_UNSPECIFIED) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("got both --", *arguments_.softmax ? "" : "no-",
+                       "softmax and --activation; expected one of them"));
+    }
+    if (arguments_.pair && !arguments_.text) {
+      return absl::InvalidArgumentError("--pair is the second of two texts; expected --text, too");
+    }
     if (arguments_.json && arguments_.csv) {
       return absl::InvalidArgumentError("got both --json and --csv; expected one of them");
     }

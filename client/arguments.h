@@ -56,8 +56,11 @@ struct Arguments {
   // Of classify.
   std::optional<int> top_k;  // 1..1000.
   std::optional<bool> softmax;
+  v1::Activation activation = v1::ACTIVATION_UNSPECIFIED;  // Unspecified: by `softmax`.
+  std::optional<float> threshold;
   v1::Priority priority = v1::PRIORITY_UNSPECIFIED;  // Unspecified: normal.
   bool text = false;                                 // `inputs` are texts, not files.
+  std::optional<std::string> pair;                   // The second text of each, with `text`.
   int jobs = 4;                                      // Calls in flight, 1..kJobsMax.
   // At least one; "-", at most once, is the standard input. Files, folders and patterns.
   std::vector<std::string> inputs;

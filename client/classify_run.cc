@@ -45,6 +45,8 @@ ClassifyRun::ClassifyRun(const Arguments& arguments, Ask ask, Read read, std::FI
   request_.set_version_label(arguments.version_label);
   if (arguments.top_k) request_.set_top_k(*arguments.top_k);
   if (arguments.softmax) request_.set_softmax(*arguments.softmax);
+  request_.set_activation(arguments.activation);
+  if (arguments.threshold) request_.set_threshold(*arguments.threshold);
   request_.set_priority(arguments.priority);
 }
 
@@ -67,7 +69,7 @@ void ClassifyRun::SendAll() {
       exit_code_ = kWrongUsage;
       return;
     }
-    if (!size_.HasRoomFor(content->size())) Send();
+    if (!size_.HasRoomFor(content->size() + PairBytes())) Send();
     if (exit_code_ == kUnreachable) return;
     Add(input, *std::move(content));
   }
@@ -76,10 +78,13 @@ void ClassifyRun::SendAll() {
 
 void ClassifyRun::Add(const std::string& input, std::string content) {
   ++size_.items;
-  size_.bytes += content.size();
+  size_.bytes += content.size() + PairBytes();
   names_.push_back(input);
   v1::ClassifyItem* item = request_.add_items();
-  if (arguments_.text) {
+  if (arguments_.pair) {
+    item->mutable_text_pair()->set_first(std::move(content));
+    item->mutable_text_pair()->set_second(*arguments_.pair);
+  } else if (arguments_.text) {
     item->set_text(std::move(content));
   } else {
     item->set_image(std::move(content));
@@ -131,7 +136,8 @@ void ClassifyRun::Show(InputResult result) {
     Print(out_, ClassifyCsv(result));
   } else if (status.ok() && !arguments_.json) {
     progress_.Clear();
-    Print(out_, ClassifyTable(result, arguments_.softmax == false));
+    const bool scores = arguments_.softmax == false || arguments_.activation == v1::ACTIVATION_NONE;
+    Print(out_, ClassifyTable(result, scores));
   }
   if (arguments_.json) results_.push_back(std::move(result));
 }

@@ -42,6 +42,7 @@ class ClassifyRun {
     std::future<absl::StatusOr<v1::ClassifyResponse>> answer;
   };
 
+  size_t PairBytes() const { return arguments_.pair ? arguments_.pair->size() : 0; }
   void SendAll();
   void Add(const std::string& input, std::string content);
   void Send();        // What Add() gathered, once there is a place for it.

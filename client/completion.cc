@@ -14,6 +14,7 @@ namespace {
 // A server that does not answer must not hold up the person who types.
 constexpr char kModels[] = "torchctl models --names --timeout 1 2>/dev/null";
 constexpr char kPriorities[] = "high normal low";
+constexpr char kActivations[] = "none softmax sigmoid";
 constexpr char kPlans[] = "saved frozen onednn channels_last graph direct package int8 bf16 fp16";
 constexpr char kShells[] = "bash zsh fish";
 
@@ -70,9 +71,11 @@ std::string Filled(absl::string_view script) {
                               {"@VALUE|@", FlagsOf(Value::kAny)},
                               {"@MODEL|@", FlagsOf(Value::kModel)},
                               {"@PRIORITY|@", FlagsOf(Value::kPriority)},
+                              {"@ACTIVATION|@", FlagsOf(Value::kActivation)},
                               {"@PLAN|@", FlagsOf(Value::kPlan)},
                               {"@MODELS@", kModels},
                               {"@PRIORITIES@", kPriorities},
+                              {"@ACTIVATIONS@", kActivations},
                               {"@PLANS@", kPlans},
                               {"@SHELLS@", kShells},
                               {"@FILES-OF|@", CommandsOf(Takes::kFiles)},
@@ -91,6 +94,7 @@ constexpr char kBody[] = R"sh(  local command= i
   case ${words[current-1]} in
     @MODEL|@) offer $(@MODELS@); return ;;
     @PRIORITY|@) offer @PRIORITIES@; return ;;
+    @ACTIVATION|@) offer @ACTIVATIONS@; return ;;
     @PLAN|@) offer @PLANS@; return ;;
     @VALUE|@) [[ -z $command && ${words[current-1]} == --version ]] || return ;;
   esac
@@ -145,6 +149,8 @@ std::string FishFlag(const Flag& flag, absl::string_view condition) {
       return absl::StrCat(line, " -xa '(", kModels, ")'\n");
     case Value::kPriority:
       return absl::StrCat(line, " -xa '", kPriorities, "'\n");
+    case Value::kActivation:
+      return absl::StrCat(line, " -xa '", kActivations, "'\n");
     case Value::kPlan:
       return absl::StrCat(line, " -xa '", kPlans, "'\n");
   }

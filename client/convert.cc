@@ -24,6 +24,9 @@ void AddItem(const Item& item, v1::ClassifyRequest& request) {
           added.set_image(input.bytes);
         } else if constexpr (std::is_same_v<Input, Text>) {
           added.set_text(input.utf8);
+        } else if constexpr (std::is_same_v<Input, TextPair>) {
+          added.mutable_text_pair()->set_first(input.first);
+          added.mutable_text_pair()->set_second(input.second);
         } else {
           // Also where there are none: the server says what it misses.
           v1::TensorInput& tensors = *added.mutable_tensors();
@@ -69,7 +72,10 @@ ImageInput FromWire(const v1::ImageInput& image) {
           image.filter(),
           image.antialias(),
           {image.mean().begin(), image.mean().end()},
-          {image.std().begin(), image.std().end()}};
+          {image.std().begin(), image.std().end()},
+          image.layout(),
+          image.data_type(),
+          image.has_scale() ? std::optional<float>(image.scale()) : std::nullopt};
 }
 
 TextInput FromWire(const v1::TextInput& text) {
@@ -98,6 +104,10 @@ v1::ClassifyRequest ToWire(const std::vector<Item>& items, const ClassifyOptions
   request.set_version_label(options.version_label);
   if (options.top_k) request.set_top_k(*options.top_k);
   if (options.softmax) request.set_softmax(*options.softmax);
+  if (options.activation) {
+    request.set_activation(static_cast<v1::Activation>(*options.activation));
+  }
+  if (options.threshold) request.set_threshold(*options.threshold);
   request.set_priority(static_cast<v1::Priority>(options.priority));
   for (const Item& item : items) AddItem(item, request);
   return request;
@@ -123,6 +133,8 @@ ModelInfo FromWire(const v1::ModelVersion& version) {
   info.labels = version.labels();
   if (version.has_image()) info.image = FromWire(version.image());
   if (version.has_text()) info.text = FromWire(version.text());
+  info.activation = version.activation();
+  if (version.has_threshold()) info.threshold = version.threshold();
   return info;
 }
 

@@ -28,6 +28,7 @@ std::string ClassifyCsv(const InputResult& result) {
     return absl::StrCat(start, ",,,,", absl::StatusCodeToString(status.code()), ",",
                         Field(absl::string_view(status.message())), "\n");
   }
+  if (result.result->classes().empty()) return absl::StrCat(start, ",,,,,\n");
   std::string lines;
   int rank = 0;
   for (const v1::Class& one : result.result->classes()) {

@@ -35,16 +35,30 @@ std::string Classify(const v1::ModelVersion& model) {
   return absl::StrCat("torchctl classify --model ", OneLine(model.name()));
 }
 
+bool IsLevels(const v1::ImageInput& image) { return image.data_type() == "uint8"; }
+
+std::string PixelShape(const v1::ImageInput& image, bool channels_last) {
+  const int side = image.crop();
+  return channels_last ? absl::StrCat("[", side, ",", side, ",3]")
+                       : absl::StrCat("[3,", side, ",", side, "]");
+}
+
 std::string ImageText(const v1::ModelVersion& model) {
   const v1::ImageInput& image = model.image();
   std::string text = absl::StrCat("Image: ", List(image.formats()), "\n");
   absl::StrAppend(&text, "  1. resized: the shorter side to ", image.resize(), " pixels (",
                   image.filter(), image.antialias() ? ", antialiased" : "", ")\n");
   absl::StrAppend(&text, "  2. the middle ", image.crop(), "x", image.crop(), " cut out\n");
-  absl::StrAppend(&text, "  3. each of red, green, blue in 0..1, less ", Floats(image.mean()),
-                  ", divided by ", Floats(image.std()),
-                  image.preset().empty() ? "" : absl::StrCat(" (preset ", image.preset(), ")"),
-                  "\n");
+  if (IsLevels(image)) {
+    absl::StrAppend(&text, "  3. the levels of red, green, blue as they are, 0..255\n");
+  } else {
+    absl::StrAppend(
+        &text, "  3. each of red, green, blue in 0..", absl::StrFormat("%g", 255 * image.scale()),
+        ", less ", Floats(image.mean()), ", divided by ", Floats(image.std()),
+        image.preset().empty() ? "" : absl::StrCat(" (preset ", image.preset(), ")"), "\n");
+  }
+  absl::StrAppend(&text, "  4. to the model as ", image.data_type(), " ",
+                  PixelShape(image, image.layout() == "hwc"), "\n");
   return absl::StrCat(text, "  $ ", Classify(model), " photo.jpg\n");
 }
 
@@ -57,7 +71,11 @@ std::string TextText(const v1::ModelVersion& model) {
   if (!input.lengths().empty()) {
     absl::StrAppend(&text, "  3. padded to the next of ", List(input.lengths()), " tokens\n");
   }
-  return absl::StrCat(text, "  $ ", Classify(model), " --text \"I liked it\"\n");
+  absl::StrAppend(&text, "  $ ", Classify(model), " --text \"I liked it\"\n");
+  constexpr int kPairFrame = 3;  // Tokens that stand around two texts.
+  if (input.tokens_max() < kPairFrame) return text;
+  return absl::StrCat(text, "  or two texts as one input, of which the longer is cut first\n  $ ",
+                      Classify(model), " --text \"It rains\" --pair \"The street is wet\"\n");
 }
 
 std::string ElementBytes(const v1::TensorDescription& tensor) {
@@ -91,7 +109,13 @@ std::string TensorsText(const v1::ModelVersion& model) {
     arrays.push_back(absl::StrCat("\"", OneLine(input.name()), "\": numpy.zeros((", sizes, "), \"",
                                   input.data_type(), "\")"));
   }
-  return absl::StrCat("Tensors, one item of:\n", Columns(rows, "  "),
+  std::string levels;
+  if (model.has_image() && !IsLevels(model.image())) {
+    levels = absl::StrCat("  or uint8 ", PixelShape(model.image(), true), " or ",
+                          PixelShape(model.image(), false),
+                          ", a picture that is cut already: from step 3 on\n");
+  }
+  return absl::StrCat("Tensors, one item of:\n", Columns(rows, "  "), levels,
                       "  >>> torchd.Client().classify({", absl::StrJoin(arrays, ", "),
                       "}, model=\"", OneLine(model.name()), "\")\n");
 }
@@ -104,6 +128,18 @@ std::string Answers(const v1::ModelVersion& model) {
   std::string labels = model.labels() == 0 ? "no labels" : absl::StrCat(model.labels(), " labels");
   if (classes <= 0) return labels;
   return absl::StrCat(classes, " classes, ", labels);
+}
+
+// What becomes of the scores unless a request says otherwise.
+std::string Scores(const v1::ModelVersion& model) {
+  const std::string& activation = model.activation();
+  std::string text = OneLine(activation);
+  if (activation == "none") text = "as the model gives them";
+  if (activation == "softmax") text = "probabilities over all classes (softmax)";
+  if (activation == "sigmoid") text = "a probability of each class for itself (sigmoid)";
+  if (!model.has_threshold()) return text;
+  return absl::StrCat(text, "; classes below ", absl::StrFormat("%g", model.threshold()),
+                      " are left out");
 }
 
 }  // namespace
@@ -139,6 +175,7 @@ std::string ExplainText(const v1::ModelVersion& model) {
   std::string text =
       absl::StrCat(OneLine(model.name()), " version ", model.version(), " takes ",
                    List(model.takes(), " or "), ", and answers ", Answers(model), "\n");
+  absl::StrAppend(&text, "Scores: ", Scores(model), "\n");
   if (model.has_image()) absl::StrAppend(&text, "\n", ImageText(model));
   if (model.has_text()) absl::StrAppend(&text, "\n", TextText(model));
   if (Takes(model, "tensor")) absl::StrAppend(&text, "\n", TensorsText(model));

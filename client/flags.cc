@@ -121,6 +121,33 @@ absl::Status SetPriority(const std::string& value, Arguments& arguments) {
   return absl::OkStatus();
 }
 
+absl::Status SetActivation(const std::string& value, Arguments& arguments) {
+  if (value == "none") {
+    arguments.activation = v1::ACTIVATION_NONE;
+  } else if (value == "softmax") {
+    arguments.activation = v1::ACTIVATION_SOFTMAX;
+  } else if (value == "sigmoid") {
+    arguments.activation = v1::ACTIVATION_SIGMOID;
+  } else {
+    return Wrong("--activation", value, "none, softmax or sigmoid");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status SetThreshold(const std::string& value, Arguments& arguments) {
+  float threshold = 0;
+  if (!absl::SimpleAtof(value, &threshold) || !std::isfinite(threshold)) {
+    return Wrong("--threshold", value, "a number");
+  }
+  arguments.threshold = threshold;
+  return absl::OkStatus();
+}
+
+absl::Status SetPair(const std::string& value, Arguments& arguments) {
+  arguments.pair = value;
+  return absl::OkStatus();
+}
+
 absl::Status SetText(const std::string&, Arguments& arguments) {
   arguments.text = true;
   return absl::OkStatus();
@@ -153,8 +180,11 @@ constexpr Flag kFlags[] = {
     {"--top-k", kInClassify, Value::kAny, SetTopK},
     {"--softmax", kInClassify, Value::kNone, SetSoftmax},
     {"--no-softmax", kInClassify, Value::kNone, SetNoSoftmax},
+    {"--activation", kInClassify, Value::kActivation, SetActivation},
+    {"--threshold", kInClassify, Value::kAny, SetThreshold},
     {"--priority", kInClassify, Value::kPriority, SetPriority},
     {"--text", kInClassify, Value::kNone, SetText},
+    {"--pair", kInClassify, Value::kAny, SetPair},
     {"--jobs", kInClassify, Value::kAny, SetJobs},
     {"--batch", kInBench, Value::kAny, SetBatch},
     {"--length", kInBench, Value::kAny, SetLength},

@@ -28,7 +28,7 @@ inline constexpr unsigned kInCommands =
 inline constexpr unsigned kAnywhere = kBeforeCommand | kInCommands;
 
 // What comes after a flag, and what a completion offers there.
-enum class Value { kNone, kAny, kModel, kPriority, kPlan };
+enum class Value { kNone, kAny, kModel, kPriority, kActivation, kPlan };
 
 struct Flag {
   const char* name;

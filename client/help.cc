@@ -60,12 +60,16 @@ the inputs. On a terminal a line says how far it is.
   --top-k N      how many classes, 1 to 1000; default 5
   --softmax      probabilities, whatever the model's configuration says
   --no-softmax   the model's own scores instead
+  --activation A   what scores become: none, softmax, or sigmoid, where several classes may hold
+  --threshold X  leaves out classes whose score is below it; then --top-k is all unless said
   --priority P   who goes first where requests wait: high, normal (default) or low
   --text         the arguments are texts, not files
+  --pair TEXT    with --text: the second text of each, as the passage of a question
   --jobs N       calls in flight, 1 to 64; default 4
   --json         for scripts: an array with file, model, version, classes, non_finite and times_us,
                  or error
-  --csv          for scripts: a line of headings, then a line for each class, as it comes
+  --csv          for scripts: a line of headings, then a line for each class, as it comes; of an input
+                 without a class one line without a rank
   --address HOST:PORT, --timeout SECONDS, --no-retry   see torchctl --help
 
 Examples:
@@ -74,6 +78,8 @@ Examples:
   torchctl classify --csv --top-k 1 --jobs 8 ~/photos > photos.csv
   curl -s https://example.org/dog.png | torchctl classify -
   torchctl classify --model sentiment --text "I liked it" "I did not"
+  torchctl classify --model entailment --text "It rains." --pair "The street is wet."
+  torchctl classify --model scenes --activation sigmoid --threshold 0.4 *.jpg
   torchctl --timeout 0.2 classify --priority high cat.jpg
   torchctl classify --json cat.jpg | jq -r '.[0].classes[0].label'
 
@@ -138,11 +144,12 @@ Examples:
 constexpr char kExplainHelp[] = R"(torchctl explain-input [NAME] [--version N] [--json]
 
 Says what a model takes and what becomes of it before the model runs: of an image its formats, sizes
-and normalisation; of a text its lengths; of tensors their names, types and shapes. With a command
-to try for each. The name may be left out when the server has exactly one model.
+and normalisation; of a text its lengths; of tensors their names, types and shapes; and what becomes
+of the scores. With a command to try for each. The name may be left out when the server has exactly one model.
 
   --version N   which version; default: the highest that is ready
-  --json        for scripts: an object with takes, inputs, outputs, labels, image and text
+  --json        for scripts: an object with takes, inputs, outputs, labels, activation, threshold,
+                image and text
   --address HOST:PORT, --timeout SECONDS, --no-retry   see torchctl --help
 
 Examples:

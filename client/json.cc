@@ -140,6 +140,9 @@ Json ImageJson(const v1::ImageInput& image) {
           {"crop", image.crop()},
           {"filter", image.filter()},
           {"antialias", image.antialias()},
+          {"layout", image.layout()},
+          {"data_type", image.data_type()},
+          {"scale", image.has_scale() ? Shortest(image.scale()) : Json(nullptr)},
           {"mean", mean},
           {"std", deviation}};
 }
@@ -161,6 +164,8 @@ Json ModelJson(const v1::ModelVersion& model) {
       {"outputs", TensorsJson(model.outputs())},
       {"takes", TextsJson(model.takes())},
       {"labels", model.labels()},
+      {"activation", model.activation()},
+      {"threshold", model.has_threshold() ? Shortest(model.threshold()) : Json(nullptr)},
       {"load_ms", model.load_ms()},
       {"version_labels", TextsJson(model.version_labels())},
       {"notes", TextsJson(model.notes())},

@@ -127,7 +127,7 @@ std::string ClassifyTable(const InputResult& result, bool scores) {
   const v1::StageTimes& times = result.result->times();
   return absl::StrCat(
       OneLine(result.input), "  (", OneLine(result.model), " version ", result.version, ")\n",
-      Columns(rows, "  "),
+      rows.empty() ? "  no class is left\n" : Columns(rows, "  "),
       result.result->non_finite() ? "  scores that are NaN or infinite are left out\n" : "",
       "  ms: preprocess ", Milliseconds(times.preprocess_us()), ", queue ",
       Milliseconds(times.queue_us()), ", execute ", Milliseconds(times.execute_us()),

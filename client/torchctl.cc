@@ -81,6 +81,10 @@ absl::StatusOr<std::string> Content(const Arguments& arguments, const std::strin
 }
 
 ExitCode Classify(const Arguments& arguments, WireClient& client) {
+  if (!IsUtf8(arguments.pair.value_or(""))) {
+    return WrongUsage(absl::InvalidArgumentError(
+        absl::StrCat("--pair '", absl::CHexEscape(*arguments.pair), "' is no UTF-8")));
+  }
   const auto ask = [&arguments, &client](const v1::ClassifyRequest& request) {
     return client.Classify(request, arguments.timeout);
   };

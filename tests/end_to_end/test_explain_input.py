@@ -40,8 +40,10 @@ def test_formats_are_those_that_are_taken(daemon, data, photos, encoding):
 def test_the_numbers_are_those_of_the_configuration(photos):
     assert photos["image"] | {"formats": []} == {
         "formats": [], "preset": "imagenet-0.5", "resize": 256, "crop": 224, "filter": "bilinear",
-        "antialias": True, "mean": [0.5] * 3, "std": [0.5] * 3}
+        "antialias": True, "layout": "chw", "data_type": "float32",
+        "scale": pytest.approx(1 / 255), "mean": [0.5] * 3, "std": [0.5] * 3}
     assert photos["text"] is None and photos["labels"] == 1000
+    assert photos["activation"] == "softmax" and photos["threshold"] is None
     assert photos["inputs"] == [{"name": "image", "data_type": "float32", "shape": [3, 224, 224]}]
 
 
@@ -59,8 +61,9 @@ def test_the_example_for_an_image_runs(daemon, data, tmp_path):
 
 def test_the_example_for_a_text_runs(daemon):
     done = torchctl(daemon, "explain-input", small_models.TEXT_MODEL)
-    ((_, *words),) = examples(done.out)
-    assert "positive" in torchctl(daemon, *words).out
+    (_, *one), (_, *two) = examples(done.out)
+    assert "positive" in torchctl(daemon, *one).out
+    assert "--pair" in two and "positive" in torchctl(daemon, *two).out
 
 
 @pytest.mark.parametrize("model", ["linear", "two", pictures.MODEL])

@@ -54,6 +54,34 @@ def test_classify_json_equals_the_call(torchctl, daemon, data):
     assert shown[0]["times_us"]["total"] >= shown[0]["times_us"]["execute"] > 0
 
 
+def test_classify_says_what_becomes_of_scores(torchctl, data):
+    """Each class for itself, and of those only what reaches the threshold."""
+    def shown(*flags):
+        done = classify(torchctl, "--json", *flags, data / "cat.jpg")
+        assert done.returncode == 0, done.err
+        return [one["probability"] for one in json.loads(done.out)[0]["classes"]]
+
+    scores = shown("--activation", "none", "--top-k", 3)
+    assert scores == shown("--no-softmax", "--top-k", 3)
+    sigmoid = shown("--activation=sigmoid", "--top-k", 3)
+    assert sigmoid == pytest.approx([1 / (1 + 2.718281828 ** -one) for one in scores], abs=1e-5)
+    assert shown("--no-softmax", "--threshold", scores[1]) == scores[:2]
+    assert shown("--threshold", "2") == []
+    done = classify(torchctl, "--threshold", "2", data / "cat.jpg")
+    assert done.returncode == 0 and "no class is left" in done.out
+
+
+def test_classify_two_texts_as_one_input(torchctl, daemon):
+    pair = wire.inference.ClassifyItem(text_pair={"first": "a cat", "second": "is it?"})
+    called = daemon.classify(small_models.TEXT_MODEL, pair).results[0].classes
+    done = torchctl("classify", "--model", small_models.TEXT_MODEL, "--json", "--text",
+                    "--pair", "is it?", "a cat")
+    assert done.returncode == 0, done.err
+    assert [one["probability"] for one in json.loads(done.out)[0]["classes"]] == pytest.approx(
+        [one.probability for one in called], abs=1e-6)
+    assert torchctl("classify", "--pair", "b", "a").returncode == 2
+
+
 def test_classify_many_files_in_order(torchctl, data):
     names = [data / f"{name}.jpg" for name in ("cat", "coffee", "rocket")] * 7
     done = classify(torchctl, "--json", "--top-k", 1, *names)

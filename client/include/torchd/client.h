@@ -55,25 +55,36 @@ Tensor FloatTensor(std::vector<int64_t> shape, const std::vector<float>& values,
                    std::string name = "");
 
 struct Image {
-  std::string bytes;  // Of a JPEG or PNG.
+  std::string bytes;  // Of a JPEG, PNG or WebP.
 };
 struct Text {
   std::string utf8;
 };
+// Two texts as one input, as a question and a passage. An empty second one is none.
+struct TextPair {
+  std::string first;
+  std::string second;
+};
 using Tensors = std::vector<Tensor>;  // One for each input of the model.
-using Item = std::variant<Image, Text, Tensors>;
+using Item = std::variant<Image, Text, Tensors, TextPair>;
 
 // NOT_FOUND or PERMISSION_DENIED with the path where the file cannot be read.
 absl::StatusOr<Image> ReadImage(const std::string& path);
 
 enum class Priority { kHigh = 1, kNormal = 2, kLow = 3 };
 
+// What the model's scores become: what they are, probabilities over all classes, or one of each
+// class for itself, where several may hold.
+enum class Activation { kNone = 1, kSoftmax = 2, kSigmoid = 3 };
+
 struct ClassifyOptions {
   std::string model = {};  // May be empty where the server has one.
   int64_t version = 0;     // 0: the highest that is ready.
   std::string version_label = {};
-  std::optional<int> top_k = {};  // 1..1000; unset: 5.
-  std::optional<bool> softmax = {};
+  std::optional<int> top_k = {};           // 1..1000; unset: 5, with a threshold all.
+  std::optional<bool> softmax = {};        // False: Activation::kNone. Not together with it.
+  std::optional<Activation> activation{};  // Unset, as below: as the model is configured.
+  std::optional<float> threshold = {};     // Classes whose score is below it are left out.
   Priority priority = Priority::kNormal;
   // The deadline that the server sees: what cannot be answered by then is refused early. It covers
   // all attempts.
@@ -97,7 +108,7 @@ struct StageTimes {
 
 struct ItemAnswer {
   absl::Status status;         // Of several items each may fail by itself.
-  std::vector<Class> classes;  // Most probable first; empty unless the status is OK.
+  std::vector<Class> classes;  // Most probable first. None without OK, or above the threshold.
   StageTimes times;
   bool non_finite = false;  // Scores that were NaN or infinite are left out.
 };
@@ -124,6 +135,9 @@ struct ImageInput {
   bool antialias = false;
   std::vector<float> mean;
   std::vector<float> std;
+  std::string layout;          // Of the model's input: "chw" or "hwc".
+  std::string data_type;       // "float32"; or "uint8", where mean, std and scale do not count.
+  std::optional<float> scale;  // What levels of 0..255 are multiplied by first.
 };
 
 struct TextInput {
@@ -144,6 +158,8 @@ struct ModelInfo {
   int labels = 0;
   std::optional<ImageInput> image;
   std::optional<TextInput> text;
+  std::string activation;          // Unless a request says otherwise: "softmax", "sigmoid", "none".
+  std::optional<float> threshold;  // Likewise; unset: none.
 };
 
 enum class Health { kServing, kNotServing, kUnknownService, kUnreachable };

@@ -60,6 +60,28 @@ TEST(ArgumentsTest, PriorityIsHighNormalOrLow) {
   EXPECT_EQ(Parsed({"classify", "--priority=low", "f"}).priority, v1::PRIORITY_LOW);
 }
 
+TEST(ArgumentsTest, ClassifySaysWhatBecomesOfScores) {
+  EXPECT_EQ(Parsed({"classify", "f"}).activation, v1::ACTIVATION_UNSPECIFIED);
+  EXPECT_EQ(Parsed({"classify", "f", "--activation", "none"}).activation, v1::ACTIVATION_NONE);
+  EXPECT_EQ(Parsed({"classify", "f", "--activation=softmax"}).activation, v1::ACTIVATION_SOFTMAX);
+  EXPECT_EQ(Parsed({"classify", "f", "--activation=sigmoid"}).activation, v1::ACTIVATION_SIGMOID);
+  EXPECT_FALSE(Parsed({"classify", "f"}).threshold.has_value());
+  EXPECT_EQ(Parsed({"classify", "f", "--threshold", "-0.5"}).threshold, -0.5F);
+  EXPECT_THAT(Refusal({"classify", "f", "--activation", "relu"}),
+              HasSubstr("--activation is 'relu'; expected none, softmax or sigmoid"));
+  for (const char* threshold : {"", "x", "nan", "inf"}) {
+    EXPECT_THAT(Refusal({"classify", "f", "--threshold", threshold}), HasSubstr("--threshold is"));
+  }
+  EXPECT_THAT(Refusal({"classify", "f", "--no-softmax", "--activation=none"}),
+              HasSubstr("got both --no-softmax and --activation"));
+}
+
+TEST(ArgumentsTest, APairIsOfTexts) {
+  EXPECT_FALSE(Parsed({"classify", "--text", "a"}).pair.has_value());
+  EXPECT_EQ(Parsed({"classify", "--text", "a", "--pair", "b"}).pair, "b");
+  EXPECT_THAT(Refusal({"classify", "f", "--pair", "b"}), HasSubstr("expected --text"));
+}
+
 TEST(ArgumentsTest, ClassifySaysHowManyCallsAtOnceAndWhetherAgain) {
   EXPECT_EQ(Parsed({"classify", "f"}).jobs, 4);
   EXPECT_EQ(Parsed({"classify", "f", "--jobs", "64"}).jobs, 64);
@@ -158,9 +180,10 @@ TEST(ArgumentsTest, EveryHelpTextNamesItsFlagsAndFitsTheScreen) {
   for (const Command command : {Command::kLoad, Command::kUnload, Command::kReload}) {
     EXPECT_THAT(HelpText(command), HasSubstr("torchctl load NAME, torchctl unload NAME"));
   }
-  for (const char* flag : {"--model", "--version", "--version-label", "--top-k", "--softmax",
-                           "--no-softmax", "--priority", "--text", "--json", "--csv", "--jobs",
-                           "--no-retry", "--address", "--timeout"}) {
+  for (const char* flag :
+       {"--model", "--version", "--version-label", "--top-k", "--softmax", "--no-softmax",
+        "--activation", "--threshold", "--priority", "--text", "--pair", "--json", "--csv",
+        "--jobs", "--no-retry", "--address", "--timeout"}) {
     EXPECT_THAT(HelpText(Command::kClassify), HasSubstr(flag));
   }
   EXPECT_THAT(VersionText(), testing::MatchesRegex("torchctl [0-9]+\\.[0-9]+\\.[0-9]+\n"));

@@ -21,6 +21,7 @@ TEST_P(CompletionTest, KnowsEveryCommandAndEveryFlag) {
     EXPECT_THAT(script, HasSubstr(name.substr(name[1] == '-' ? 2 : 1)));
   }
   EXPECT_THAT(script, HasSubstr("high normal low"));
+  EXPECT_THAT(script, HasSubstr("none softmax sigmoid"));
   EXPECT_THAT(script, HasSubstr("torchctl models --names"));
   EXPECT_THAT(script, Not(testing::ContainsRegex("@[A-Z]")));  // All is filled in.
 }

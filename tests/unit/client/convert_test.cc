@@ -32,6 +32,8 @@ TEST(ConvertTest, WhatIsNotSaidIsNotSent) {
   const v1::ClassifyRequest request = ToWire({Text{"a"}}, {});
   EXPECT_FALSE(request.has_top_k());
   EXPECT_FALSE(request.has_softmax());
+  EXPECT_EQ(request.activation(), v1::ACTIVATION_UNSPECIFIED);
+  EXPECT_FALSE(request.has_threshold());
   EXPECT_EQ(request.version(), 0);
   EXPECT_EQ(request.priority(), v1::PRIORITY_NORMAL);
 }
@@ -43,6 +45,8 @@ TEST(ConvertTest, EveryOptionIsSent) {
   options.version_label = "stable";
   options.top_k = 7;
   options.softmax = false;
+  options.activation = Activation::kSigmoid;
+  options.threshold = 0;
   options.priority = Priority::kLow;
   const v1::ClassifyRequest request = ToWire({}, options);
   EXPECT_EQ(request.model(), "m");
@@ -50,6 +54,8 @@ TEST(ConvertTest, EveryOptionIsSent) {
   EXPECT_EQ(request.version_label(), "stable");
   EXPECT_EQ(request.top_k(), 7);
   EXPECT_TRUE(request.has_softmax() && !request.softmax());
+  EXPECT_EQ(request.activation(), v1::ACTIVATION_SIGMOID);
+  EXPECT_TRUE(request.has_threshold() && request.threshold() == 0);
   EXPECT_EQ(request.priority(), v1::PRIORITY_LOW);
 }
 
@@ -61,6 +67,16 @@ TEST(ConvertTest, TheNumbersOfTheEnumsAreTheWires) {
   EXPECT_EQ(static_cast<int>(Priority::kHigh), v1::PRIORITY_HIGH);
   EXPECT_EQ(static_cast<int>(Priority::kNormal), v1::PRIORITY_NORMAL);
   EXPECT_EQ(static_cast<int>(Priority::kLow), v1::PRIORITY_LOW);
+  EXPECT_EQ(static_cast<int>(Activation::kNone), v1::ACTIVATION_NONE);
+  EXPECT_EQ(static_cast<int>(Activation::kSoftmax), v1::ACTIVATION_SOFTMAX);
+  EXPECT_EQ(static_cast<int>(Activation::kSigmoid), v1::ACTIVATION_SIGMOID);
+}
+
+TEST(ConvertTest, TwoTextsAreOneItem) {
+  const v1::ClassifyRequest request = ToWire({TextPair{"a", "b"}}, {});
+  ASSERT_EQ(request.items_size(), 1);
+  EXPECT_EQ(request.items(0).text_pair().first(), "a");
+  EXPECT_EQ(request.items(0).text_pair().second(), "b");
 }
 
 TEST(ConvertTest, AnswersComeWithTimesOrTheirError) {
@@ -104,6 +120,10 @@ TEST(ConvertTest, AModelSaysWhatItTakes) {
   input.set_name("x");
   input.set_data_type("float32");
   input.add_shape(-1);
+  version.set_activation("sigmoid");
+  version.set_threshold(0.5F);
+  version.mutable_image()->set_layout("hwc");
+  version.mutable_image()->set_data_type("uint8");
   version.mutable_image()->set_crop(224);
   version.mutable_image()->add_formats("jpeg");
   const ModelInfo model = FromWire(version);
@@ -112,6 +132,11 @@ TEST(ConvertTest, AModelSaysWhatItTakes) {
   EXPECT_THAT(model.inputs[0].shape, ElementsAre(-1));
   ASSERT_TRUE(model.image.has_value());
   EXPECT_EQ(model.image->crop, 224);
+  EXPECT_EQ(model.image->layout, "hwc");
+  EXPECT_EQ(model.image->data_type, "uint8");
+  EXPECT_FALSE(model.image->scale.has_value());
+  EXPECT_EQ(model.activation, "sigmoid");
+  EXPECT_EQ(model.threshold, 0.5F);
   EXPECT_THAT(model.image->formats, ElementsAre("jpeg"));
   EXPECT_FALSE(model.text.has_value());
 }

@@ -29,6 +29,11 @@ TEST(ClassifyCsvTest, HasALineForAnError) {
             "\"a\nb.jpg\",,,,,,,INVALID_ARGUMENT,\"bad, very\"\n");
 }
 
+// With a threshold there may be none; the input must not be missing from a script's table.
+TEST(ClassifyCsvTest, HasALineForAnInputWithoutAClass) {
+  EXPECT_EQ(ClassifyCsv({"a.jpg", "m", 1, v1::ClassifyResult()}), "a.jpg,m,1,,,,,,\n");
+}
+
 TEST(ClassifyCsvTest, EveryLineHasTheColumnsOfTheHeadings) {
   const auto commas = [](const std::string& line) {
     return std::count(line.begin(), line.end(), ',');
@@ -37,6 +42,7 @@ TEST(ClassifyCsvTest, EveryLineHasTheColumnsOfTheHeadings) {
   *result.add_classes() = Found(1, "a", 1);
   const auto expected = commas(ClassifyCsvHeader());
   EXPECT_EQ(commas(ClassifyCsv({"f", "m", 1, result})), expected);
+  EXPECT_EQ(commas(ClassifyCsv({"f", "m", 1, v1::ClassifyResult()})), expected);
   EXPECT_EQ(commas(ClassifyCsv({"f", "", 0, absl::NotFoundError("no")})), expected);
 }
 

@@ -43,6 +43,10 @@ v1::ModelVersion Photos() {
   image.set_antialias(true);
   for (const float one : {0.485F, 0.456F, 0.406F}) image.add_mean(one);
   for (const float one : {0.229F, 0.224F, 0.225F}) image.add_std(one);
+  image.set_layout("chw");
+  image.set_data_type("float32");
+  image.set_scale(1.0F / 255);
+  model.set_activation("softmax");
   return model;
 }
 
@@ -78,18 +82,55 @@ TEST(VersionToExplainTest, WantsANameWhereThereAreSeveral) {
 TEST(ExplainTextTest, TellsAnImagesWayAndAnExample) {
   EXPECT_EQ(ExplainText(Photos()),
             "lite0 version 2 takes image or tensor, and answers 1000 classes, 1000 labels\n"
+            "Scores: probabilities over all classes (softmax)\n"
             "\n"
             "Image: jpeg, png\n"
             "  1. resized: the shorter side to 256 pixels (bilinear, antialiased)\n"
             "  2. the middle 224x224 cut out\n"
             "  3. each of red, green, blue in 0..1, less 0.485 0.456 0.406, divided by 0.229 0.224 "
             "0.225 (preset imagenet)\n"
+            "  4. to the model as float32 [3,224,224]\n"
             "  $ torchctl classify --model lite0 photo.jpg\n"
             "\n"
             "Tensors, one item of:\n"
             "  image  float32  [3,224,224]  602112 bytes\n"
+            "  or uint8 [224,224,3] or [3,224,224], a picture that is cut already: from step 3 on\n"
             "  >>> torchd.Client().classify({\"image\": numpy.zeros((3, 224, 224), \"float32\")}, "
             "model=\"lite0\")\n");
+}
+
+TEST(ExplainTextTest, TellsLevelsFromNumbers) {
+  v1::ModelVersion model = Photos();
+  v1::ImageInput& image = *model.mutable_image();
+  image.set_filter("nearest");
+  image.set_antialias(false);
+  image.set_preset("");
+  image.set_scale(1);
+  std::string said = ExplainText(model);
+  EXPECT_THAT(said, HasSubstr("pixels (nearest)\n"));
+  EXPECT_THAT(said, HasSubstr("each of red, green, blue in 0..255, less 0.485 0.456 0.406, divided "
+                              "by 0.229 0.224 0.225\n"));
+  image.set_data_type("uint8");
+  image.set_layout("hwc");
+  image.clear_scale();
+  image.clear_mean();
+  image.clear_std();
+  said = ExplainText(model);
+  EXPECT_THAT(said, HasSubstr("3. the levels of red, green, blue as they are, 0..255\n"
+                              "  4. to the model as uint8 [224,224,3]\n"));
+  EXPECT_THAT(said, Not(HasSubstr("less")));
+  EXPECT_THAT(said, Not(HasSubstr("or uint8")));
+}
+
+TEST(ExplainTextTest, TellsWhatScoresBecome) {
+  v1::ModelVersion model = Photos();
+  model.set_activation("sigmoid");
+  model.set_threshold(0.5F);
+  EXPECT_THAT(ExplainText(model), HasSubstr("Scores: a probability of each class for itself "
+                                            "(sigmoid); classes below 0.5 are left out\n"));
+  model.set_activation("none");
+  model.clear_threshold();
+  EXPECT_THAT(ExplainText(model), HasSubstr("Scores: as the model gives them\n"));
 }
 
 TEST(ExplainTextTest, TellsATextsLengths) {
@@ -106,8 +147,11 @@ TEST(ExplainTextTest, TellsATextsLengths) {
   EXPECT_THAT(said, HasSubstr("cut after 512 tokens"));
   EXPECT_THAT(said, HasSubstr("padded to the next of 16, 512 tokens"));
   EXPECT_THAT(said, HasSubstr("$ torchctl classify --model sentiment --text \"I liked it\""));
+  EXPECT_THAT(said, HasSubstr("$ torchctl classify --model sentiment --text \"It rains\" --pair "));
   EXPECT_THAT(said, HasSubstr("no labels"));
   EXPECT_THAT(said, Not(HasSubstr("Tensors")));
+  text.set_tokens_max(2);  // No room for what stands around two texts.
+  EXPECT_THAT(ExplainText(model), Not(HasSubstr("--pair")));
 }
 
 TEST(ExplainTextTest, OpenSizesAreQuestionMarks) {

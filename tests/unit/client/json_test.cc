@@ -98,6 +98,8 @@ TEST(ModelsJsonTest, HoldsEveryField) {
   model->add_takes("image");
   model->set_labels(1000);
   model->set_load_ms(120);
+  model->set_activation("sigmoid");
+  model->set_threshold(0.1F);
   model->add_version_labels("stable");
   model->add_notes("config.pbtxt is not read");
   model->set_memory_bytes(5'000'000'000);
@@ -105,7 +107,7 @@ TEST(ModelsJsonTest, HoldsEveryField) {
     "name": "lite0", "version": 2, "state": "READY", "reason": "",
     "inputs": [{"name": "pixels", "data_type": "float32", "shape": [3, 224, -1]}],
     "outputs": [{"name": "scores", "data_type": "", "shape": []}],
-    "takes": ["tensor", "image"], "labels": 1000, "load_ms": 120,
+    "takes": ["tensor", "image"], "labels": 1000, "activation": "sigmoid", "threshold": 0.1, "load_ms": 120,
     "version_labels": ["stable"], "notes": ["config.pbtxt is not read"],
     "memory_bytes": 5000000000, "plan": null, "scheduling": null, "image": null, "text": null}])"));
 }
@@ -124,6 +126,9 @@ TEST(ExplainJsonTest, HoldsWhatAModelTakesAndAnswers) {
   image.set_antialias(true);
   image.add_mean(0.485F);
   image.add_std(0.229F);
+  image.set_layout("chw");
+  image.set_data_type("float32");
+  image.set_scale(0.25F);
   v1::TextInput& text = *model.mutable_text();
   text.set_tokens_max(512);
   text.add_lengths(16);
@@ -131,9 +136,11 @@ TEST(ExplainJsonTest, HoldsWhatAModelTakesAndAnswers) {
   text.set_bytes_max(1048576);
   EXPECT_EQ(json::parse(ExplainJson(model)), json::parse(R"({
     "name": "both", "version": 2, "takes": ["image"], "inputs": [], "outputs": [], "labels": 0,
+    "activation": "", "threshold": null,
     "version_labels": [],
     "image": {"formats": ["jpeg"], "preset": "imagenet", "resize": 256, "crop": 224,
-              "filter": "bicubic", "antialias": true, "mean": [0.485], "std": [0.229]},
+              "filter": "bicubic", "antialias": true, "layout": "chw", "data_type": "float32", "scale": 0.25, "mean": [0.485],
+              "std": [0.229]},
     "text": {"tokens_max": 512, "lengths": [16], "lowercase": true, "bytes_max": 1048576}})"));
 }
 

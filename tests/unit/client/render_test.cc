@@ -95,6 +95,11 @@ TEST(ClassifyTableTest, TakesValuesOutsideZeroToOneForScores) {
   EXPECT_THAT(table, Not(HasSubstr("%")));
 }
 
+TEST(ClassifyTableTest, SaysWhereNoClassIsLeft) {
+  EXPECT_THAT(ClassifyTable({"f", "m", 1, v1::ClassifyResult()}, false),
+              HasSubstr("f  (m version 1)\n  no class is left\n  ms: "));
+}
+
 TEST(ClassifyTableTest, SaysWhereScoresWereLeftOut) {
   v1::ClassifyResult result;
   AddClass(1, "a", 0.5F, result);
