@@ -63,6 +63,89 @@ def test_a_pil_image_arrives_as_it_is(ask, daemon, data):
         [(one.index, one.probability) for one in same.classes], abs=1e-6)
 
 
+def same(one, other) -> None:
+    assert [(found.index, found.probability) for found in one.classes] == pytest.approx(
+        [(found.index, found.probability) for found in other.classes], abs=1e-5)
+
+
+def test_a_pil_image_is_turned_as_its_file_is(ask, data):
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6  # To be turned by a quarter.
+    file = io.BytesIO()
+    PIL.Image.open(data / "rocket.jpg").save(file, "PNG", exif=exif)
+    from_file = classify(ask, file.getvalue(), top_k=5)
+    same(classify(ask, PIL.Image.open(file), top_k=5), from_file)
+    upright = classify(ask, PIL.Image.open(data / "rocket.jpg"), top_k=5)
+    assert [one.index for one in upright.classes] != [one.index for one in from_file.classes]
+
+
+@pytest.mark.parametrize(("mode", "like"), [("RGBa", "RGBA"), ("La", "LA"), ("PA", "RGBA")])
+def test_a_pil_image_keeps_its_transparency(ask, data, mode, like):
+    photo = PIL.Image.open(data / "coffee.jpg").convert("RGB").resize((300, 300))
+    if mode == "PA":
+        photo = photo.quantize(64)
+        image = photo.convert("PA")
+    else:
+        image = photo.convert(like)
+    image.putalpha(PIL.Image.linear_gradient("L").resize(image.size))
+    expected = image.convert(like)
+    if mode != "PA":
+        image = image.convert(mode)
+        expected = image.convert(like)
+    assert image.mode == mode
+    opaque = classify(ask, photo.convert("RGB"), top_k=5)
+    sent = classify(ask, image, top_k=5)
+    same(sent, classify(ask, expected, top_k=5))
+    assert sent.classes != opaque.classes
+
+
+def test_a_picture_as_an_array_is_told_what_to_do(ask):
+    with pytest.raises(torchd.InvalidInput, match=r"uint8 \[224,224,3\].*PIL.Image.fromarray"):
+        classify(ask, np.zeros((300, 400, 3), np.uint8))
+    picture = np.zeros((224, 224, 3), np.uint8)
+    same(classify(ask, picture), classify(ask, np.moveaxis(picture, 2, 0)))
+
+
+def test_two_texts_as_one_input(ask, daemon):
+    def wanted(first, second):
+        request = torchd.v1.inference_pb2.ClassifyRequest(model=small_models.TEXT_MODEL)
+        request.items.add().text_pair.MergeFrom(
+            torchd.v1.inference_pb2.TextPair(first=first, second=second))
+        with grpc.insecure_channel(daemon.grpc) as channel:
+            call = channel.unary_unary(
+                "/torchd.v1.InferenceService/Classify",
+                request_serializer=torchd.v1.inference_pb2.ClassifyRequest.SerializeToString,
+                response_deserializer=torchd.v1.inference_pb2.ClassifyResponse.FromString)
+            return call(request, timeout=20).results[0]
+
+    one = classify(ask, "a cat", small_models.TEXT_MODEL, text_pair="is it?")
+    same(one, wanted("a cat", "is it?"))
+    both = classify(ask, ["a cat", "good"], small_models.TEXT_MODEL, text_pair=["is it?", "bad"])
+    same(both[0], one)
+    same(both[1], wanted("good", "bad"))
+    with pytest.raises(TypeError, match="expected two str"):
+        classify(ask, b"jpeg", small_models.TEXT_MODEL, text_pair="is it?")
+    with pytest.raises(TypeError, match="text_pair is a list beside one input"):
+        classify(ask, "a", small_models.TEXT_MODEL, text_pair=["b"])
+    with pytest.raises(ValueError, match="text_pair is 1 texts beside 2 inputs"):
+        classify(ask, ["a", "b"], small_models.TEXT_MODEL, text_pair=["c"])
+
+
+def test_what_becomes_of_scores(ask):
+    row = np.array([1, -2, 0.5, 3], np.float32)
+    plain = classify(ask, row, "linear", activation=torchd.Activation.NONE)
+    assert plain.classes == classify(ask, row, "linear", softmax=False).classes
+    sigmoid = classify(ask, row, "linear", activation=torchd.Activation.SIGMOID)
+    assert [one.probability for one in sigmoid.classes] == pytest.approx(
+        [1 / (1 + np.exp(-one.probability)) for one in plain.classes], abs=1e-6)
+    kept = classify(ask, row, "linear", softmax=False, threshold=plain.classes[1].probability)
+    assert kept.classes == plain.classes[:2]
+    none = classify(ask, row, "linear", threshold=2.0)
+    assert none.classes == ()
+    with pytest.raises(torchd.TorchdError, match="model 'linear' left no class"):
+        none.top
+
+
 def test_arrays_by_place_and_by_name(ask):
     row = np.array([1, -2, 0.5, 3], np.float32)
     one = classify(ask, row, "linear", version=1, softmax=False)

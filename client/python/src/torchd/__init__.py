@@ -19,6 +19,7 @@ from torchd._errors import (
 )
 from torchd._inputs import Input
 from torchd._types import (
+    Activation,
     Class,
     Classification,
     Health,
@@ -31,6 +32,7 @@ from torchd._types import (
 )
 
 __all__ = [
+    "Activation",
     "AsyncClient",
     "Class",
     "Classification",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from types import TracebackType
 from typing import overload
 
@@ -13,8 +13,8 @@ import grpc.aio
 from torchd import _health, _wire
 from torchd._channel import RetryPolicy, channel_options, target_of
 from torchd._errors import TorchdError, Unavailable, error_from_call
-from torchd._inputs import Input, chunks
-from torchd._types import Classification, Health, Model, Priority
+from torchd._inputs import Input, chunks, second_texts
+from torchd._types import Activation, Classification, Health, Model, Priority
 from torchd.v1 import admin_pb2
 from torchd.v1 import inference_pb2 as pb
 
@@ -53,41 +53,49 @@ class AsyncClient:
     async def classify(
         self, inputs: Input, *, model: str | None = ..., version: int = ...,
         version_label: str = ..., top_k: int | None = ..., softmax: bool | None = ...,
-        priority: Priority = ..., timeout: float | None = ...,
+        activation: Activation | None = ..., threshold: float | None = ...,
+        text_pair: str | None = ..., priority: Priority = ..., timeout: float | None = ...,
     ) -> Classification: ...
 
     @overload
     async def classify(
         self, inputs: list[Input] | tuple[Input, ...], *, model: str | None = ...,
         version: int = ..., version_label: str = ..., top_k: int | None = ...,
-        softmax: bool | None = ..., priority: Priority = ..., timeout: float | None = ...,
+        softmax: bool | None = ..., activation: Activation | None = ...,
+        threshold: float | None = ..., text_pair: list[str] | tuple[str, ...] | None = ...,
+        priority: Priority = ..., timeout: float | None = ...,
     ) -> list[Classification]: ...
 
     async def classify(
         self, inputs: Input | list[Input] | tuple[Input, ...], *, model: str | None = None,
         version: int = 0, version_label: str = "", top_k: int | None = None,
-        softmax: bool | None = None, priority: Priority = Priority.NORMAL,
-        timeout: float | None = None,
+        softmax: bool | None = None, activation: Activation | None = None,
+        threshold: float | None = None,
+        text_pair: str | list[str] | tuple[str, ...] | None = None,
+        priority: Priority = Priority.NORMAL, timeout: float | None = None,
     ) -> Classification | list[Classification]:
         """As Client.classify(). Who stops waiting for it cancels the call on the server, too."""
         asked = _wire.Asked(
             self._model if model is None else model, version, version_label, top_k, softmax,
-            priority,
+            activation, threshold, priority,
         )
         limit = self._timeout if timeout is None else timeout
         if isinstance(inputs, (list, tuple)):
-            return await self._classify_all(asked, list(inputs), limit)
+            left = chunks(inputs, second_texts(text_pair, len(inputs)))
+            return await self._classify_all(asked, left, limit)
+        if text_pair is not None and not isinstance(text_pair, str):
+            raise TypeError(f"text_pair is a {type(text_pair).__name__} beside one input, "
+                            "expected a str")
         try:
-            (item,) = await asyncio.to_thread(next, chunks([inputs]))
+            (item,) = await asyncio.to_thread(next, chunks([inputs], [text_pair]))
             return _wire.classifications(await self._call(asked, [item], limit), 1)[0]
         except TorchdError as error:
             raise _wire.with_advice(error, [inputs]) from None
 
     async def _classify_all(
-        self, asked: _wire.Asked, inputs: list[Input], timeout: float
+        self, asked: _wire.Asked, left: Iterator[list[pb.ClassifyItem]], timeout: float
     ) -> list[Classification]:
         made: list[Classification] = []
-        left = chunks(inputs)
         while items := await asyncio.to_thread(next, left, None):
             try:
                 response = await self._call(asked, items, timeout)

@@ -12,8 +12,8 @@ import grpc
 from torchd import _health, _wire
 from torchd._channel import RetryPolicy, channel_options, target_of
 from torchd._errors import TorchdError, Unavailable, error_from_call
-from torchd._inputs import Input, chunks
-from torchd._types import Classification, Health, Model, Priority
+from torchd._inputs import Input, chunks, second_texts
+from torchd._types import Activation, Classification, Health, Model, Priority
 from torchd.v1 import admin_pb2
 from torchd.v1 import inference_pb2 as pb
 
@@ -112,48 +112,58 @@ class Client:
     def classify(
         self, inputs: Input, *, model: str | None = ..., version: int = ...,
         version_label: str = ..., top_k: int | None = ..., softmax: bool | None = ...,
-        priority: Priority = ..., timeout: float | None = ...,
+        activation: Activation | None = ..., threshold: float | None = ...,
+        text_pair: str | None = ..., priority: Priority = ..., timeout: float | None = ...,
     ) -> Classification: ...
 
     @overload
     def classify(
         self, inputs: list[Input] | tuple[Input, ...], *, model: str | None = ...,
         version: int = ..., version_label: str = ..., top_k: int | None = ...,
-        softmax: bool | None = ..., priority: Priority = ..., timeout: float | None = ...,
+        softmax: bool | None = ..., activation: Activation | None = ...,
+        threshold: float | None = ..., text_pair: list[str] | tuple[str, ...] | None = ...,
+        priority: Priority = ..., timeout: float | None = ...,
     ) -> list[Classification]: ...
 
     def classify(
         self, inputs: Input | list[Input] | tuple[Input, ...], *, model: str | None = None,
         version: int = 0, version_label: str = "", top_k: int | None = None,
-        softmax: bool | None = None, priority: Priority = Priority.NORMAL,
-        timeout: float | None = None,
+        softmax: bool | None = None, activation: Activation | None = None,
+        threshold: float | None = None,
+        text_pair: str | list[str] | tuple[str, ...] | None = None,
+        priority: Priority = Priority.NORMAL, timeout: float | None = None,
     ) -> Classification | list[Classification]:
         """What an input is, most probable class first; of a list, what each of them is.
 
         A pathlib.Path is a file with an image, bytes are its contents, a PIL image is itself; a str
         is a text; a numpy array is the model's input as it wants it, a dict of them names several.
+        `text_pair` is the second text where two are one input; of a list, a list of them.
 
         Raises a TorchdError; of a list, what is wrong with one of several is its `error`. More
         than 64 inputs or 32 MiB make more calls, each with the timeout.
         """
         asked = _wire.Asked(
             self._model if model is None else model, version, version_label, top_k, softmax,
-            priority,
+            activation, threshold, priority,
         )
         limit = self._timeout if timeout is None else timeout
         if isinstance(inputs, (list, tuple)):
-            return self._classify_all(asked, list(inputs), limit)
+            left = chunks(inputs, second_texts(text_pair, len(inputs)))
+            return self._classify_all(asked, left, limit)
+        if text_pair is not None and not isinstance(text_pair, str):
+            raise TypeError(f"text_pair is a {type(text_pair).__name__} beside one input, "
+                            "expected a str")
         try:
-            (item,) = next(chunks([inputs]))
+            (item,) = next(chunks([inputs], [text_pair]))
             return _wire.classifications(self._call(asked, [item], limit), 1)[0]
         except TorchdError as error:
             raise _wire.with_advice(error, [inputs]) from None
 
     def _classify_all(
-        self, asked: _wire.Asked, inputs: list[Input], timeout: float
+        self, asked: _wire.Asked, left: Iterator[list[pb.ClassifyItem]], timeout: float
     ) -> list[Classification]:
         made: list[Classification] = []
-        for items in chunks(inputs):
+        for items in left:
             try:
                 response = self._call(asked, items, timeout)
             except TorchdError as error:

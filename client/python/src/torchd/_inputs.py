@@ -33,8 +33,10 @@ _DATA_TYPES = {
     "int64": pb.DATA_TYPE_INT64,
     "float32": pb.DATA_TYPE_FLOAT32,
 }
-# What a PNG holds as it is; all others are turned into RGB.
+# What a PNG holds as it is; all others are turned into RGB, but those with transparency.
 _PNG_MODES = {"1", "L", "LA", "P", "RGB", "RGBA", "I;16"}
+_KEEPS_ALPHA = {"La": "LA", "PA": "RGBA", "RGBa": "RGBA"}
+_ORIENTATION = 0x0112  # Of EXIF.
 
 
 def _is_instance(value: object, module: str, name: str) -> bool:
@@ -43,12 +45,22 @@ def _is_instance(value: object, module: str, name: str) -> bool:
     return loaded is not None and isinstance(value, getattr(loaded, name))
 
 
+def _upright(image: PIL.Image.Image) -> PIL.Image.Image:
+    """As the server turns the file that it was read from."""
+    if image.getexif().get(_ORIENTATION, 1) == 1:
+        return image
+    import PIL.ImageOps
+
+    return PIL.ImageOps.exif_transpose(image)
+
+
 def _png(image: PIL.Image.Image) -> bytes:
+    image = _upright(image)
+    if image.mode not in _PNG_MODES:
+        image = image.convert(_KEEPS_ALPHA.get(image.mode, "RGB"))
     buffer = io.BytesIO()
     # The network is near, so time counts for more than bytes.
-    (image if image.mode in _PNG_MODES else image.convert("RGB")).save(
-        buffer, "PNG", compress_level=1
-    )
+    image.save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()
 
 
@@ -65,8 +77,14 @@ def _tensor(array: Array, name: str) -> pb.Tensor:
     )
 
 
-def make_item(value: Input) -> pb.ClassifyItem:
+def make_item(value: Input, pair: str | None = None) -> pb.ClassifyItem:
     """Reads the file of a path. OSError where that fails; TypeError for what is no input."""
+    if pair is not None:
+        if not isinstance(value, str) or not isinstance(pair, str):
+            raise TypeError(
+                f"a pair of {type(value).__name__} and {type(pair).__name__}; expected two str"
+            )
+        return pb.ClassifyItem(text_pair=pb.TextPair(first=value, second=pair))
     if isinstance(value, str):
         return pb.ClassifyItem(text=value)
     if isinstance(value, (bytes, bytearray, memoryview)):
@@ -89,12 +107,24 @@ def make_item(value: Input) -> pb.ClassifyItem:
     )
 
 
-def chunks(values: Sequence[Input]) -> Iterator[list[pb.ClassifyItem]]:
+def second_texts(pairs: Sequence[str] | None, inputs: int) -> Sequence[str | None]:
+    """Of a list of `inputs`, each one's second text."""
+    if pairs is None:
+        return [None] * inputs
+    if isinstance(pairs, str) or len(pairs) != inputs:
+        given = "a str" if isinstance(pairs, str) else f"{len(pairs)} texts"
+        raise ValueError(f"text_pair is {given} beside {inputs} inputs; expected a list of as many")
+    return pairs
+
+
+def chunks(
+    values: Sequence[Input], pairs: Sequence[str | None]
+) -> Iterator[list[pb.ClassifyItem]]:
     """As few calls as the limits allow. Files are read when their call's turn comes."""
     chunk: list[pb.ClassifyItem] = []
     size = 0
-    for value in values:
-        item = make_item(value)
+    for value, pair in zip(values, pairs, strict=True):
+        item = make_item(value, pair)
         more = item.ByteSize()
         if chunk and (len(chunk) == ITEMS_MAX or size + more > BYTES_MAX):
             yield chunk
@@ -105,10 +135,19 @@ def chunks(values: Sequence[Input]) -> Iterator[list[pb.ClassifyItem]]:
         yield chunk
 
 
+def _is_picture(array: Array) -> bool:
+    return array.dtype.name == "uint8" and array.ndim == 3 and array.shape[2] in (1, 3, 4)
+
+
 def advice(values: Sequence[Input]) -> str:
     """What may have been meant where a text was refused."""
     for value in values:
         if isinstance(value, str) and len(value) < 4096 and "\0" not in value:
             if os.path.isfile(value):
                 return f"; a str is a text: for the file, pass pathlib.Path({value!r})"
+        if _is_instance(value, "numpy", "ndarray") and _is_picture(value):  # type: ignore[arg-type]
+            return (
+                "; an array is the model's input as it is: for a picture of any size, pass "
+                "PIL.Image.fromarray(array)"
+            )
     return ""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import enum
 
+import grpc
+
 from torchd._errors import TorchdError
 
 
@@ -14,6 +16,14 @@ class Priority(enum.Enum):
     HIGH = 1
     NORMAL = 2
     LOW = 3
+
+
+class Activation(enum.Enum):
+    """What the model's scores become."""
+
+    NONE = 1  # Nothing: the model's own.
+    SOFTMAX = 2  # Probabilities over all classes.
+    SIGMOID = 3  # A probability of each class for itself, where several may hold.
 
 
 class Health(enum.Enum):
@@ -49,16 +59,21 @@ class Classification:
 
     model: str
     version: int
-    classes: tuple[Class, ...]  # Most probable first; empty with an error.
+    classes: tuple[Class, ...]  # Most probable first; none with an error, or above a threshold.
     times: StageTimes
     non_finite: bool  # Scores that were NaN or infinite are left out.
     error: TorchdError | None = None
 
     @property
     def top(self) -> Class:
-        """The most probable class; raises `error` if there is one."""
+        """The most probable class; raises `error`, or a TorchdError where no class is left."""
         if self.error is not None:
             raise self.error
+        if not self.classes:
+            raise TorchdError(
+                grpc.StatusCode.OUT_OF_RANGE,
+                f"model {self.model!r} left no class: none has a score that reaches the threshold",
+            )
         return self.classes[0]
 
 
@@ -81,6 +96,9 @@ class ImageInput:
     antialias: bool
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    layout: str  # Of the model's input: "chw" or "hwc".
+    data_type: str  # "float32"; or "uint8", where mean, std and scale do not count.
+    scale: float | None  # What levels of 0..255 are multiplied by first.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,6 +126,8 @@ class Model:
     version_labels: tuple[str, ...]
     image: ImageInput | None
     text: TextInput | None
+    activation: str  # Unless a request says otherwise: "softmax", "sigmoid" or "none".
+    threshold: float | None  # Likewise; None: no class is left out.
 
     @property
     def ready(self) -> bool:

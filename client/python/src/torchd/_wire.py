@@ -10,6 +10,7 @@ import grpc
 from torchd._errors import InvalidInput, NotFound, TorchdError, Unavailable, error_from_number
 from torchd._inputs import Input, advice
 from torchd._types import (
+    Activation,
     Class,
     Classification,
     ImageInput,
@@ -37,17 +38,22 @@ class Asked:
     version_label: str
     top_k: int | None
     softmax: bool | None
+    activation: Activation | None
+    threshold: float | None
     priority: Priority
 
     def request(self, items: Iterable[pb.ClassifyItem]) -> pb.ClassifyRequest:
         request = pb.ClassifyRequest(
             model=self.model, version=self.version, version_label=self.version_label, items=items,
             priority=pb.Priority.Name(self.priority.value),
+            activation=pb.Activation.Name(self.activation.value if self.activation else 0),
         )
         if self.top_k is not None:
             request.top_k = self.top_k
         if self.softmax is not None:
             request.softmax = self.softmax
+        if self.threshold is not None:
+            request.threshold = self.threshold
         return request
 
 
@@ -96,7 +102,8 @@ def _tensors(tensors: Iterable[admin_pb2.TensorDescription]) -> tuple[TensorInfo
 def _image(image: admin_pb2.ImageInput) -> ImageInput:
     return ImageInput(
         tuple(image.formats), image.preset, image.resize, image.crop, image.filter,
-        image.antialias, tuple(image.mean), tuple(image.std),
+        image.antialias, tuple(image.mean), tuple(image.std), image.layout, image.data_type,
+        image.scale if image.HasField("scale") else None,
     )
 
 
@@ -121,6 +128,8 @@ def _model(version: admin_pb2.ModelVersion) -> Model:
         version_labels=tuple(version.version_labels),
         image=_image(version.image) if version.HasField("image") else None,
         text=_text(version.text) if version.HasField("text") else None,
+        activation=version.activation,
+        threshold=version.threshold if version.HasField("threshold") else None,
     )
 
 
