@@ -53,7 +53,12 @@ def test_a_failed_plan_is_named_where_one_looks(module, shape, plan, reason, tmp
     with harness.serving(tmp_path, repository) as own:
         said = reports(own)["failing"]
         assert (said["plan"], said["fallbacks"]) == (plan, 0)
-        assert said["why"].startswith("the model's configuration says so")
+        assert said["why"] == "the model's configuration says so"
+        # One that changes answers is compared though nothing is chosen.
+        compared = {one["plan"]: one["state"] for one in said["candidates"]}
+        assert compared == ({"frozen": "timed", "fp16": "timed"} if plan == "fp16" else {})
+        if plan == "fp16":
+            assert 0 < said["candidates"][1]["difference"] < 0.01
         for value in (1, 500, 1):
             with torch.inference_mode():
                 expected = module(torch.full([1, *shape], float(value)))[0].tolist()
