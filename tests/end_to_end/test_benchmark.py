@@ -231,8 +231,8 @@ def test_another_plan_is_tried_loaded_and_dropped(tmp_path, pictures, linear_rep
 
 
 def test_a_batch_that_would_take_too_much_memory_is_refused(tmp_path, pictures):
-    """Two results of 128 KiB a row, at least: 256 MiB for 1024 rows."""
-    with harness.serving(tmp_path, pictures, "--memory-mb-max", 200, "--rows-per-batch-max", 8) as daemon:
+    """A result of 128 KiB a row and a copy of the input of 48, at least: 176 MiB for 1024 rows."""
+    with harness.serving(tmp_path, pictures, "--memory-mb-max", 140, "--rows-per-batch-max", 8) as daemon:
         assert daemon.measured("net", repeats=1, warm_up=0, batch_size=16).batch_size == 16
         failed = refused(daemon, "net", repeats=1, warm_up=0, batch_size=1024)
         assert failed.code() == Code.RESOURCE_EXHAUSTED, failed
