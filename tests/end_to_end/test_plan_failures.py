@@ -50,7 +50,7 @@ def _answer(daemon, name, shape, value) -> list:
 def test_a_failed_plan_is_named_where_one_looks(module, shape, plan, reason, tmp_path):
     repository = tmp_path / "models"
     _add(repository, "failing", module, shape, plan)
-    with harness.serving(tmp_path, repository) as own:
+    with harness.serving(tmp_path, repository, "--plan-seconds-max", 60, "--plan-cache", "") as own:
         said = reports(own)["failing"]
         assert (said["plan"], said["fallbacks"]) == (plan, 0)
         assert said["why"] == "the model's configuration says so"
