@@ -161,7 +161,8 @@ TEST(MatchInputsTest, ModelOfPicturesTakesTheirLevels) {
   ASSERT_TRUE(numbers.ok()) << numbers.status();
   EXPECT_EQ(numbers->at(0).pixels, nullptr);
   EXPECT_THAT(Error(servable, {Given("", {2, 3, 2}, 12, DataType::kUint8)}),
-              HasSubstr("expected float32, got uint8"));
+              HasSubstr("expected float32 [3,2,2], or the levels of a picture as uint8 [2,2,3] or "
+                        "[3,2,2] (or with a leading 1), got uint8 [2,3,2]"));
   EXPECT_THAT(
       Error(NewServable({Spec("x", {3, 2, 2})}), {Given("x", {3, 2, 2}, 12, DataType::kUint8)}),
       HasSubstr("expected float32, got uint8"));
@@ -182,6 +183,10 @@ TEST(ChooseClassesTest, TheCallGoesBeforeTheConfiguration) {
   EXPECT_EQ(options->activation, Activation::kNone);
   EXPECT_EQ(options->threshold, -1.0F);
   call.activation = Activation::kSoftmax;
+  EXPECT_EQ(
+      ChooseClasses(call, servable).status(),
+      absl::InvalidArgumentError("softmax and activation are both set, expected one of them"));
+  call.softmax.reset();
   EXPECT_EQ(ChooseClasses(call, servable)->activation, Activation::kSoftmax);
   call.threshold = std::numeric_limits<float>::quiet_NaN();
   EXPECT_EQ(ChooseClasses(call, servable).status(),
