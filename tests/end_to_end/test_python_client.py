@@ -64,8 +64,9 @@ def test_a_pil_image_arrives_as_it_is(ask, daemon, data):
 
 
 def same(one, other) -> None:
-    assert [(found.index, found.probability) for found in one.classes] == pytest.approx(
-        [(found.index, found.probability) for found in other.classes], abs=1e-5)
+    assert [found.index for found in one.classes] == [found.index for found in other.classes]
+    assert [found.probability for found in one.classes] == pytest.approx(
+        [found.probability for found in other.classes], abs=1e-5)
 
 
 def test_a_pil_image_is_turned_as_its_file_is(ask, data):
@@ -245,8 +246,12 @@ def test_models_and_what_they_take(ask):
 
 def test_the_deadline_reaches_the_server(ask, data):
     begun = time.monotonic()
-    with pytest.raises((torchd.DeadlineExceeded, torchd.Overloaded)):
-        classify(ask, [data / "cat.jpg"] * 2, timeout=0.001)
+    late = (torchd.DeadlineExceeded, torchd.Overloaded)
+    try:
+        answers = classify(ask, [data / "cat.jpg"] * 2, timeout=0.001)
+    except late:
+        answers = []
+    assert all(isinstance(one.error, late) for one in answers)  # Refused each before the deadline.
     assert time.monotonic() - begun < 5
 
 
