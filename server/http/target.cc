@@ -19,11 +19,12 @@ int HexValue(char c) {
                                                             : absl::ascii_tolower(c) - 'a' + 10;
 }
 
-absl::StatusOr<std::string> Decode(absl::string_view text) {
+// `plus_is_space`: as forms and most libraries write a query.
+absl::StatusOr<std::string> Decode(absl::string_view text, bool plus_is_space) {
   std::string decoded;
   decoded.reserve(text.size());
   for (size_t i = 0; i < text.size(); ++i) {
-    char c = text[i];
+    char c = plus_is_space && text[i] == '+' ? ' ' : text[i];
     if (c == '%') {
       const int high = i + 2 < text.size() ? HexValue(text[i + 1]) : -1;
       const int low = i + 2 < text.size() ? HexValue(text[i + 2]) : -1;
@@ -52,12 +53,12 @@ absl::StatusOr<Target> ParseTarget(absl::string_view target) {
   const std::pair<absl::string_view, absl::string_view> parts =
       absl::StrSplit(target, absl::MaxSplits('?', 1));
   Target result;
-  TORCHD_ASSIGN_OR_RETURN(result.path, Decode(parts.first));
+  TORCHD_ASSIGN_OR_RETURN(result.path, Decode(parts.first, false));
   for (const absl::string_view one : absl::StrSplit(parts.second, '&', absl::SkipEmpty())) {
     const std::pair<absl::string_view, absl::string_view> option =
         absl::StrSplit(one, absl::MaxSplits('=', 1));
-    TORCHD_ASSIGN_OR_RETURN(std::string name, Decode(option.first));
-    TORCHD_ASSIGN_OR_RETURN(std::string value, Decode(option.second));
+    TORCHD_ASSIGN_OR_RETURN(std::string name, Decode(option.first, true));
+    TORCHD_ASSIGN_OR_RETURN(std::string value, Decode(option.second, true));
     result.query.emplace_back(std::move(name), std::move(value));
   }
   return result;

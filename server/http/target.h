@@ -19,7 +19,8 @@ struct Target {
   std::vector<std::pair<std::string, std::string>> query;  // Decoded, in their order.
 };
 
-// INVALID_ARGUMENT for what is not `/path?name=value&...`, or has a wrong percent sign or a byte 0.
+// A plus sign of the query is a space. INVALID_ARGUMENT for what is not `/path?name=value&...`, or
+// has a wrong percent sign or a byte 0.
 absl::StatusOr<Target> ParseTarget(absl::string_view target);
 
 struct RestRoute {

@@ -13,10 +13,10 @@ using ::testing::HasSubstr;
 using ::testing::Pair;
 
 TEST(ParseTargetTest, PathAndQueryAreDecoded) {
-  const auto target = ParseTarget("/v1/a%20b?top_k=3&&name=%C3%a9%26+x&flag&a=b=c");
+  const auto target = ParseTarget("/v1/a%20b+c?top_k=3&&name=%C3%a9%26+x%2b&flag&a=b=c");
   ASSERT_TRUE(target.ok()) << target.status();
-  EXPECT_EQ(target->path, "/v1/a b");
-  EXPECT_THAT(target->query, ElementsAre(Pair("top_k", "3"), Pair("name", "\xc3\xa9&+x"),
+  EXPECT_EQ(target->path, "/v1/a b+c");
+  EXPECT_THAT(target->query, ElementsAre(Pair("top_k", "3"), Pair("name", "\xc3\xa9& x+"),
                                          Pair("flag", ""), Pair("a", "b=c")));
 }
 
