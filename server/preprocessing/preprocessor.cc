@@ -32,11 +32,6 @@ absl::Status CheckImageInputs(const ImageConfig& image, const std::vector<Tensor
                    input.name, "' takes ", Name(input.type), " ", ShapeText(input.shape)));
 }
 
-// How small a picture may be decoded in place of its full size; 0: it may not.
-int ShorterSide(const ImageConfig& image) {
-  return image.antialias && image.filter != ResizeFilter::kNearest ? image.resize : 0;
-}
-
 absl::Status CheckTextInputs(const std::vector<TensorSpec>& inputs) {
   for (const TensorSpec& input : inputs) {
     if (input.name != kIds && input.name != kMask && input.name != kTypes) {
@@ -120,10 +115,8 @@ absl::StatusOr<Preprocessor> Preprocessor::Create(const ModelConfig& config,
 }
 
 absl::StatusOr<std::vector<Tensor>> Preprocessor::FromImage(absl::string_view bytes) const {
-  TORCHD_ASSIGN_OR_RETURN(const Image image,
-                          DecodeImage(bytes, limits_, ShorterSide(*config_.image)));
   std::vector<Tensor> tensors(1);
-  TORCHD_ASSIGN_OR_RETURN(tensors[0], PrepareImage(image, *config_.image, *pixels_));
+  TORCHD_ASSIGN_OR_RETURN(tensors[0], PrepareImage(bytes, limits_, *config_.image, *pixels_));
   return tensors;
 }
 

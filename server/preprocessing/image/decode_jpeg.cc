@@ -7,11 +7,10 @@
 // clang-format on
 
 #include <algorithm>
+#include <cmath>
 #include <csetjmp>
 #include <cstdint>
-#include <cstring>
 #include <optional>
-#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -27,28 +26,10 @@ namespace {
 
 // A few bytes can hold thousands of scans, each of which walks over all pixels.
 constexpr int kScansMax = 100;
+// libjpeg works on the rows of 16 pixels' height that a file is coded in, and looks at their
+// neighbours.
+constexpr int kRowsHeld = 48;
 constexpr int kExifMarker = JPEG_APP0 + 1;
-
-// Where the pixels of the file go in an upright picture: column i of row j to
-// first + i * column + j * row, in bytes.
-struct Placement {
-  ptrdiff_t first;
-  ptrdiff_t column;
-  ptrdiff_t row;
-};
-
-// A photo from a telephone is turned as it is decoded: a copy would need as much memory again.
-Placement PlacementFor(int orientation, ptrdiff_t width, ptrdiff_t height) {
-  const bool turned = orientation > 4;
-  const bool columns_back =
-      orientation == 2 || orientation == 3 || orientation == 7 || orientation == 8;
-  const bool rows_back =
-      orientation == 3 || orientation == 4 || orientation == 6 || orientation == 7;
-  const ptrdiff_t column = turned ? 3 * height : 3;
-  const ptrdiff_t row = turned ? 3 : 3 * width;
-  return {(columns_back ? column * (width - 1) : 0) + (rows_back ? row * (height - 1) : 0),
-          columns_back ? -column : column, rows_back ? -row : row};
-}
 
 // One decompression. libjpeg reports errors by longjmp(), which must not pass a destructor: only
 // the functions marked so call libjpeg, and none of them makes an object that has one.
@@ -68,23 +49,22 @@ class JpegReader {
   // Calls libjpeg. False on an error, then Message() tells it.
   bool ReadHeader(absl::string_view bytes);
 
-  // Calls libjpeg. `rgb`: room for all pixels that are left of `shrink` by `shrink`; `row`: for
-  // seven bytes each of a row.
-  bool ReadPixels(int shrink, const Placement& placement, uint8_t* rgb, uint8_t* row);
+  // Calls libjpeg, and between its calls `sink`. `row`: room for four bytes a pixel.
+  bool ReadRows(int shrink, uint8_t* row, RowSink& sink);
 
   const char* Message() const { return message_; }
   const jpeg_decompress_struct& info() const { return info_; }
   bool too_slow() const { return too_slow_; }
   bool IsCmyk() const { return info_.num_components == 4; }
+  // What it holds at a time, rows for the caller included.
   int64_t BytesNeeded(int shrink) const;
-  // By how much less it is decoded, for a result of that side: what changes no level visibly, and
-  // more where it would not fit into memory.
-  int Shrink(int shorter_side, int64_t bytes_max) const;
+  // By how much less it may be decoded, for a result of that side.
+  int Shrink(int shorter_side) const;
   int Orientation() const;
 
  private:
   bool HasFullChroma() const;
-  int ShrinkMost(int shorter_side, int pixels_left) const;
+  double LevelsRoundedAway() const;
   static JpegReader& From(j_common_ptr info) {
     return *static_cast<JpegReader*>(info->client_data);
   }
@@ -146,28 +126,23 @@ bool JpegReader::ReadHeader(absl::string_view bytes) {
   return true;
 }
 
+int64_t WholeUnits(int64_t blocks, int at_once) {
+  return (blocks + at_once - 1) / at_once * at_once;
+}
+
 int64_t JpegReader::BytesNeeded(int shrink) const {
-  // The defaults mean the accurate DCT and smooth upsampling, which are Pillow's too. A file of
-  // several scans keeps all its coefficients: two bytes for each sample.
+  // The defaults mean the accurate DCT and smooth upsampling, which are Pillow's too.
   const int64_t across = (int64_t{info_.image_width} + shrink - 1) / shrink;
-  const int64_t down = (int64_t{info_.image_height} + shrink - 1) / shrink;
-  int64_t bytes = 3 * across * down;
-  if (!info_.progressive_mode && info_.comps_in_scan >= info_.num_components) return bytes;
+  int64_t bytes = kRowsHeld * 3 * across;
+  if (info_.progressive_mode == 0 && info_.comps_in_scan >= info_.num_components) return bytes;
   for (int i = 0; i < info_.num_components; ++i) {
     const jpeg_component_info& component = info_.comp_info[i];
-    bytes += int64_t{component.width_in_blocks} * component.height_in_blocks * DCTSIZE2 *
+    bytes += WholeUnits(component.width_in_blocks, component.h_samp_factor) *
+             WholeUnits(component.height_in_blocks, component.v_samp_factor) * DCTSIZE2 *
              static_cast<int64_t>(sizeof(JCOEF));
   }
   return bytes;
 }
-
-// An edge inside what becomes one pixel moves a level of the result by about contrast / (8 x
-// pixels^2), where the filter of the resize spans that many of the pixels that are left, to either
-// side. Where chroma has fewer samples than luma, colours that no screen can show are clipped
-// before or after, which shows on thin lines at any size (16 levels at 24 pixels).
-constexpr int kPixelsLeft = 12;  // Measured: within the tolerance of two levels of 255.
-// By a few levels, more on thin lines; better than no answer.
-constexpr int kPixelsLeast = 4;
 
 bool JpegReader::HasFullChroma() const {
   for (int i = 0; i < info_.num_components; ++i) {
@@ -180,27 +155,55 @@ bool JpegReader::HasFullChroma() const {
   return true;
 }
 
-int JpegReader::ShrinkMost(int shorter_side, int pixels_left) const {
+// How far the mean of some of a component's samples can move when they are clipped to 0..255: what
+// was in that range before it was encoded has left it by what the encoder rounded away. That is
+// half a step a coefficient at most, so the samples' root mean square is at most a sixteenth of the
+// steps' norm, their mean a sixteenth of the first step, and either sign's share half of both.
+double MostClipped(const JQUANT_TBL& table) {
+  double squares = 0;
+  for (const UINT16 step : table.quantval) squares += static_cast<double>(step) * step;
+  return (std::sqrt(squares) + table.quantval[0]) / 32;
+}
+
+double JpegReader::LevelsRoundedAway() const {
+  double clipped[3] = {};
+  for (int i = 0; i < info_.num_components; ++i) {
+    const int table = info_.comp_info[i].quant_tbl_no;
+    if (table < 0 || table >= NUM_QUANT_TBLS || info_.quant_tbl_ptrs[table] == nullptr) return 256;
+    clipped[i] = MostClipped(*info_.quant_tbl_ptrs[table]);
+  }
+  const auto [first, second, third] = clipped;
+  if (info_.jpeg_color_space != JCS_YCbCr) return std::max({first, second, third});
+  return first + std::max({1.402 * third, 0.344 * second + 0.714 * third, 1.772 * second});
+}
+
+// libjpeg's smaller sizes are means of the full one's pixels before those are clipped. So a level
+// of the result moves by what clipping is worth, and, at an edge inside of what becomes one pixel,
+// by about contrast / (8 x pixels^2), where the filter of the resize spans that many of the pixels
+// that are left, to either side. Colours with fewer samples than brightness are clipped by more
+// than rounding where they meet, and CMYK is multiplied after: those stay as they are.
+constexpr int kPixelsLeft = 12;
+constexpr double kRoundedAwayMax = 1.2;  // With the above and libjpeg's own roundings below two.
+
+int JpegReader::Shrink(int shorter_side) const {
+  if (shorter_side < 1 || IsCmyk() || !HasFullChroma()) return 1;
   const int64_t shorter = std::min(info_.image_width, info_.image_height);
+  if (shorter < int64_t{2} * kPixelsLeft * shorter_side) return 1;
+  if (LevelsRoundedAway() > kRoundedAwayMax) return 1;
   const bool upright = Orientation() == 1;
   int shrink = 1;
-  for (int next = 2; shorter_side > 0 && next <= 8; next *= 2) {
+  for (int next = 2; next <= 8; next *= 2) {
     // What is left over at the right would come to lie at the left of a turned picture.
     const bool whole = info_.image_width % next == 0 && info_.image_height % next == 0;
-    if (shorter >= int64_t{pixels_left} * next * shorter_side && (upright || whole)) shrink = next;
+    if (shorter >= int64_t{kPixelsLeft} * next * shorter_side && (upright || whole)) shrink = next;
   }
   return shrink;
 }
 
-int JpegReader::Shrink(int shorter_side, int64_t bytes_max) const {
-  const int most = ShrinkMost(shorter_side, kPixelsLeast);
-  int shrink = HasFullChroma() ? ShrinkMost(shorter_side, kPixelsLeft) : 1;
-  while (shrink < most && BytesNeeded(shrink) > bytes_max) shrink *= 2;
-  return shrink;
-}
-
-// The inverse of CMYK as Adobe writes it and Pillow takes all CMYK to be.
-void RgbOfInvertedCmyk(const uint8_t* cmyk, size_t pixels, uint8_t* rgb) {
+// The inverse of CMYK as Adobe writes it and Pillow takes all CMYK to be, in place.
+void RgbOfInvertedCmyk(uint8_t* row, size_t pixels) {
+  const uint8_t* cmyk = row;
+  uint8_t* rgb = row;  // A pixel is never written before it has been read.
   for (size_t i = 0; i < pixels; ++i, cmyk += 4, rgb += 3) {
     const int white = cmyk[3];
     for (int c = 0; c < 3; ++c) {
@@ -210,23 +213,17 @@ void RgbOfInvertedCmyk(const uint8_t* cmyk, size_t pixels, uint8_t* rgb) {
   }
 }
 
-bool JpegReader::ReadPixels(int shrink, const Placement& placement, uint8_t* rgb, uint8_t* row) {
+bool JpegReader::ReadRows(int shrink, uint8_t* row, RowSink& sink) {
   if (setjmp(jump_) != 0) return false;
   info_.scale_num = 1;
   info_.scale_denom = static_cast<unsigned>(shrink);
   info_.out_color_space = IsCmyk() ? JCS_CMYK : JCS_RGB;
   jpeg_start_decompress(&info_);
-  const size_t width = info_.output_width;
   while (info_.output_scanline < info_.output_height) {
-    uint8_t* target = rgb + placement.first + placement.row * info_.output_scanline;
-    const bool straight = placement.column == 3;
-    uint8_t* line = straight ? target : row + 4 * width;
-    JSAMPROW rows[1] = {IsCmyk() ? row : line};
+    JSAMPROW rows[1] = {row};
     jpeg_read_scanlines(&info_, rows, 1);
-    if (IsCmyk()) RgbOfInvertedCmyk(row, width, line);
-    for (size_t i = 0; !straight && i < width; ++i, target += placement.column, line += 3) {
-      std::memcpy(target, line, 3);
-    }
+    if (IsCmyk()) RgbOfInvertedCmyk(row, info_.output_width);
+    sink.Row(row);
   }
   return true;
 }
@@ -252,42 +249,31 @@ absl::Status Damaged(const JpegReader& reader) {
 
 }  // namespace
 
-absl::StatusOr<StoredImage> DecodeJpeg(absl::string_view bytes, const ImageLimits& limits,
-                                       int shorter_side) {
+absl::Status DecodeJpeg(absl::string_view bytes, const ImageLimits& limits, int shorter_side,
+                        RowSink& sink) {
   const WorkTime work_time(limits.time_max);
   JpegReader reader(work_time);
   if (!reader.ReadHeader(bytes)) return Damaged(reader);
-  const int shrink = reader.Shrink(shorter_side, limits.decoded_bytes_max);
-  const HeaderClaim claim = {.format = "JPEG",
-                             .width = reader.info().image_width,
-                             .height = reader.info().image_height,
-                             .bytes = reader.BytesNeeded(shrink)};
-  TORCHD_RETURN_IF_ERROR(CheckHeader(claim, limits));
-  const int components = reader.info().num_components;
+  const jpeg_decompress_struct& info = reader.info();
+  TORCHD_RETURN_IF_ERROR(CheckSize("JPEG", info.image_width, info.image_height, limits));
+  const int components = info.num_components;
   if (components != 1 && components != 3 && components != 4) {
     return absl::InvalidArgumentError(
         absl::StrCat("JPEG of ", components, " components; 1, 3 or 4 expected"));
   }
-  StoredImage stored;
-  Image& image = stored.image;
-  image.shrink = shrink;
-  image.full_width = static_cast<int>(claim.width);
-  image.full_height = static_cast<int>(claim.height);
-  image.width = (image.full_width + shrink - 1) / shrink;
-  image.height = (image.full_height + shrink - 1) / shrink;
-  const size_t width = static_cast<size_t>(image.width);
-  image.rgb.resize(3 * width * static_cast<size_t>(image.height));
-  std::vector<uint8_t> row(7 * width);
-  const int orientation = reader.Orientation();
-  const Placement placement = PlacementFor(orientation, image.width, image.height);
-  if (!reader.ReadPixels(shrink, placement, image.rgb.data(), row.data())) {
+  PictureShape shape;
+  shape.shrink = reader.Shrink(shorter_side);
+  shape.full_width = static_cast<int>(info.image_width);
+  shape.full_height = static_cast<int>(info.image_height);
+  shape.width = (shape.full_width + shape.shrink - 1) / shape.shrink;
+  shape.height = (shape.full_height + shape.shrink - 1) / shape.shrink;
+  shape.orientation = reader.Orientation();
+  TORCHD_RETURN_IF_ERROR(BeginRows("JPEG", shape, reader.BytesNeeded(shape.shrink), limits, sink));
+  std::vector<uint8_t> row(4 * static_cast<size_t>(shape.width));
+  if (!reader.ReadRows(shape.shrink, row.data(), sink)) {
     return reader.too_slow() ? work_time.Exceeded("JPEG") : Damaged(reader);
   }
-  if (orientation > 4) {
-    std::swap(image.width, image.height);
-    std::swap(image.full_width, image.full_height);
-  }
-  return stored;
+  return absl::OkStatus();
 }
 
 }  // namespace torchd

@@ -3,17 +3,19 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "server/config/model_config.h"
 #include "server/inference/tensor.h"
-#include "server/preprocessing/image/image.h"
+#include "server/preprocessing/image/crop.h"
 #include "tests/unit/preprocessing/image_pictures.h"
 
 namespace torchd {
@@ -24,6 +26,28 @@ using ::testing::Each;
 using ::testing::ElementsAreArray;
 using ::testing::Ge;
 using ::testing::Le;
+
+struct Image {
+  int width = 0;
+  int height = 0;
+  std::vector<uint8_t> rgb;
+};
+
+absl::StatusOr<Tensor> PrepareImage(const Image& image, const ImageConfig& config,
+                                    int orientation = 1) {
+  const Pixels pixels(config);
+  Crop crop(config, pixels);
+  const auto begun = crop.Begin({.width = image.width,
+                                 .height = image.height,
+                                 .full_width = image.width,
+                                 .full_height = image.height,
+                                 .orientation = orientation});
+  if (!begun.ok()) return begun.status();
+  for (size_t y = 0; y < static_cast<size_t>(image.height); ++y) {
+    crop.Row(image.rgb.data() + 3 * y * static_cast<size_t>(image.width));
+  }
+  return crop.Take();
+}
 
 // The picture that the expected values below were computed from.
 Image Pattern(int width, int height) {
@@ -198,8 +222,74 @@ TEST(PrepareImageOnceTest, RefusesWhatItCannotPrepare) {
                 "image.resize is 0; 1 to 16384 expected");
   ExpectRefused(PrepareImage(image, PlainConfig(4, 16'385, ResizeFilter::kBilinear)).status(),
                 "image.crop is 16385; 1 to 16384 expected");
-  ExpectRefused(PrepareImage({}, PlainConfig(4, 4, ResizeFilter::kBilinear)).status(),
-                "image of 0x0 pixels");
+}
+
+// As a viewer turns it: pixel (x, y) of the file to its place in the upright picture.
+Image Upright(const Image& image, int orientation) {
+  const bool turned = orientation > 4;
+  Image upright = {.width = turned ? image.height : image.width,
+                   .height = turned ? image.width : image.height,
+                   .rgb = image.rgb};
+  for (int y = 0; y < image.height; ++y) {
+    for (int x = 0; x < image.width; ++x) {
+      const int right = image.width - 1 - x;
+      const int below = image.height - 1 - y;
+      const std::array<std::array<int, 2>, 8> places = {{{x, y},
+                                                         {right, y},
+                                                         {right, below},
+                                                         {x, below},
+                                                         {y, x},
+                                                         {below, x},
+                                                         {below, right},
+                                                         {y, right}}};
+      const auto [to_x, to_y] = places[static_cast<size_t>(orientation) - 1];
+      const auto from = image.rgb.begin() + ptrdiff_t{3} * (y * image.width + x);
+      std::copy(from, from + 3, upright.rgb.begin() + ptrdiff_t{3} * (to_y * upright.width + to_x));
+    }
+  }
+  return upright;
+}
+
+// Pillow turns first; here rows are turned as they come, to the same numbers.
+TEST(PrepareImageTest, TurnedPictureEqualsTheUprightOne) {
+  for (const auto& [width, height] : {std::pair{23, 14}, {9, 40}, {3, 2}}) {
+    const Image image = Pattern(width, height);
+    for (int orientation = 1; orientation <= 8; ++orientation) {
+      for (const auto& [resize, crop] : {std::pair{6, 4}, {17, 12}, {5, 9}}) {
+        for (const ResizeFilter filter :
+             {ResizeFilter::kNearest, ResizeFilter::kBilinear, ResizeFilter::kBicubic}) {
+          for (const bool antialias : {true, false}) {
+            ImageConfig config = PlainConfig(resize, crop, filter);
+            config.antialias = antialias;
+            config.layout = orientation % 2 == 0 ? ImageLayout::kHwc : ImageLayout::kChw;
+            const auto turned = PrepareImage(image, config, orientation);
+            const auto upright = PrepareImage(Upright(image, orientation), config);
+            ASSERT_TRUE(turned.ok() && upright.ok());
+            ASSERT_EQ(turned->bytes, upright->bytes)
+                << width << "x" << height << ", orientation " << orientation << ", to " << resize
+                << ", crop " << crop << ", antialias " << antialias;
+          }
+        }
+      }
+    }
+  }
+}
+
+// However large a picture is, what is held of it grows with its width alone, and by little.
+TEST(PrepareImageTest, HoldsAWindowOfRows) {
+  const ImageConfig config = PlainConfig(256, 224, ResizeFilter::kBilinear);
+  const Pixels pixels(config);
+  for (const int orientation : {1, 6}) {
+    const auto bytes = Crop(config, pixels)
+                           .Begin({.width = 6000,
+                                   .height = 4000,
+                                   .full_width = 6000,
+                                   .full_height = 4000,
+                                   .orientation = orientation});
+    ASSERT_TRUE(bytes.ok()) << bytes.status();
+    EXPECT_LT(*bytes, 600'000) << orientation;  // Of 72 MB.
+    EXPECT_GT(*bytes, 20'000) << orientation;
+  }
 }
 
 TEST(PrepareImageTest, LayoutAndTypeAreThoseOfTheModel) {
