@@ -17,10 +17,6 @@ _JPEGS = [dict(quality=quality, subsampling=subsampling, progressive=progressive
           for quality, subsampling, progressive in itertools.product((60, 85, 95), (0, 1, 2), (False, True))]
 
 
-# More than 64 MB while they are decoded; without a smooth filter they cannot be decoded smaller.
-TOO_LARGE_IN_FULL = {"photo-6200", "progressive-6200", "progressive-4032", "progressive-3073"}
-
-
 def _encoded(picture, kind, **options) -> bytes:
     out = io.BytesIO()
     picture.save(out, kind, **options)
@@ -52,8 +48,26 @@ def _drawn() -> dict:
     }
 
 
+def _lines(width: int, height: int, step: int, wide: int) -> Image.Image:
+    picture = Image.new("RGB", (width, height), "white")
+    pen = ImageDraw.Draw(picture)
+    for i in range(0, width, step):
+        pen.line((i, 0, width - i, height), (i * 37 % 255, i * 91 % 255, 255 - i * 13 % 255), wide)
+    return picture
+
+
+def _page(width: int, height: int, step: int) -> Image.Image:
+    picture = Image.new("RGB", (width, height), "white")
+    pen = ImageDraw.Draw(picture)
+    for row, y in enumerate(range(0, height, step)):
+        for x in range(0, width, 300):
+            pen.text((x, y), f"quick brown fox {x * y}", ("red", "blue", "black")[row % 3],
+                     font_size=step * 3 // 4)
+    return picture
+
+
 def _large(photo: Image.Image, drawn: dict) -> dict:
-    """As from a camera: these are decoded at a fraction of their size."""
+    """As from a camera or a scanner; whole, the largest would not fit into the default memory."""
     made = {}
     for width, height in ((4032, 3024), (3073, 4097), (6200, 6300)):
         big = photo.resize((width, height), Image.Resampling.BICUBIC)
@@ -68,6 +82,17 @@ def _large(photo: Image.Image, drawn: dict) -> dict:
     exif = Image.Exif()
     exif[0x0112] = 6
     made["turned-4032"] = _encoded(photo.resize((4032, 3024)), "JPEG", quality=90, exif=exif)
+    lines = _lines(6000, 4000, 17, 3)
+    made["lines-6000"] = _encoded(lines, "JPEG", quality=90)
+    made["lines-6000-turned"] = _encoded(lines, "JPEG", quality=90, exif=exif)
+    made["lines-6000-png"] = _encoded(lines, "PNG", compress_level=1)
+    made["page-5600"] = _encoded(_page(4200, 5600, 40), "JPEG", quality=90)
+    # At least 24 times as large as the result: decoded smaller, where that cannot be seen.
+    lines, thin, page = _lines(6200, 6200, 60, 5), _lines(6200, 6200, 17, 2), _page(6200, 6200, 80)
+    for name, picture, quality in (("lines", lines, 90), ("thin", thin, 100), ("page", page, 96)):
+        made[f"{name}-6200-{quality}"] = _encoded(picture, "JPEG", quality=quality, subsampling=0)
+        made[f"{name}-6200-{quality}-grey"] = _encoded(picture.convert("L"), "JPEG",
+                                                       quality=quality - 2)
     return made
 
 
