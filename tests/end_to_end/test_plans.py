@@ -63,8 +63,11 @@ def test_plans_are_found_kept_shown_and_obeyed(repository, tmp_path):
         timed = {one["plan"]: one["ratio"] for one in whole}
         assert timed["frozen"] == 1
         assert timed[first["auto"]["plan"]] == min(timed.values()) or first["auto"]["plan"] == "frozen"
-        fewer = [(one["plan"], one["threads"], one["state"]) for one in tried if one["threads"] > 0]
-        assert fewer == [(first["auto"]["plan"], threads, "timed") for threads in _halves(CORES)]
+        # The best one's; run again beside them, it may have fallen behind one that was close.
+        fewer = [(one["threads"], one["state"]) for one in tried if one["threads"] > 0]
+        assert fewer == [(threads, "timed") for threads in _halves(CORES)]
+        [again] = {one["plan"] for one in tried if one["threads"] > 0}
+        assert again == first["auto"]["plan"] or timed[again] < 1.3 * min(timed.values())
         assert max(one["difference"] for one in tried) <= 1e-4
 
         assert first["pinned"] == {"plan": "onednn", "threads": 0, "why": "the model's configuration says so",
