@@ -1,8 +1,10 @@
 #include <spng.h>
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <memory>
 #include <string>
 #include <vector>
@@ -45,7 +47,9 @@ std::string WantedChunks(absl::string_view bytes) {
     const size_t whole = std::min<size_t>(bytes.size(), kFrameBytes + BigEndian(bytes));
     const absl::string_view type = bytes.substr(4, 4);
     std::string& part = type == "eXIf" && wanted.size() >= kPixelsBegin ? orientation : wanted;
-    if (Wanted(type)) part.append(bytes.data(), whole);
+    // The library would take the memory that it claims before it finds it cut short.
+    const bool bomb = type == "eXIf" && bytes.size() < kFrameBytes + BigEndian(bytes);
+    if (Wanted(type) && !bomb) part.append(bytes.data(), whole);
     if (type == "IEND") break;
     bytes.remove_prefix(whole);
   }
@@ -75,20 +79,57 @@ bool HasAlpha(spng_ctx* context, const spng_ihdr& header) {
          spng_get_trns(context, &transparency) == 0;
 }
 
+// The colour of each number that a pixel of grey or of a palette may be, over white. The library
+// asks for each pixel anew how many bits it has, which takes ten times as long.
+using Colours = std::array<uint8_t, 3 * 256>;
+
+// Returns the library's error, or 0.
+int ReadColours(spng_ctx* context, const spng_ihdr& header, Colours& colours) {
+  std::array<uint8_t, 4 * 256> rgba = {};
+  spng_trns transparency = {};
+  const bool transparent = spng_get_trns(context, &transparency) == 0;
+  const bool grey = header.color_type == SPNG_COLOR_TYPE_GRAYSCALE;
+  spng_plte palette = {};
+  if (!grey) {
+    if (const int error = spng_get_plte(context, &palette); error != 0) return error;
+  }
+  const uint32_t white = (1U << header.bit_depth) - 1;
+  for (uint32_t i = 0; i <= white; ++i) {
+    uint8_t* to = rgba.data() + size_t{4} * i;
+    to[3] = 255;
+    if (grey) {
+      std::fill(to, to + 3, static_cast<uint8_t>(i * 255 / white));
+      if (transparent && i == (transparency.gray & white)) to[3] = 0;
+    } else if (i < palette.n_entries) {
+      const spng_plte_entry& entry = palette.entries[i];
+      to[0] = entry.red;
+      to[1] = entry.green;
+      to[2] = entry.blue;
+      if (transparent && i < transparency.n_type3_entries) to[3] = transparency.type3_alpha[i];
+    }
+  }
+  FlattenOverWhite(rgba.data(), 256, colours.data());
+  return 0;
+}
+
 // What reads one picture, whichever way its rows come.
 class PngReader {
  public:
   PngReader(spng_ctx* context, const spng_ihdr& header, bool alpha)
       : context_(context),
+        header_(header),
         alpha_(alpha),
         interlaced_(header.interlace_method != 0),
-        width_(header.width),
-        height_(header.height),
-        row_bytes_(size_t{header.width} * (alpha ? 4 : 3)) {}
+        by_number_(!interlaced_ && header.bit_depth <= 8 &&
+                   (header.color_type == SPNG_COLOR_TYPE_GRAYSCALE ||
+                    header.color_type == SPNG_COLOR_TYPE_INDEXED)),
+        row_bytes_(by_number_ ? (size_t{header.width} * header.bit_depth + 7) / 8
+                              : size_t{header.width} * (alpha ? 4 : 3)) {}
 
   // The library keeps a row as the file has it and the one before.
   int64_t BytesNeeded() const {
-    return static_cast<int64_t>(PixelBytes()) + 2 * kPixelBytesMax * int64_t{width_};
+    return static_cast<int64_t>(PixelBytes() + ColourBytes()) +
+           2 * kPixelBytesMax * int64_t{header_.width};
   }
 
   // Sixteen bits lose their lower eight, in grey too (where Pillow saturates instead).
@@ -98,25 +139,44 @@ class PngReader {
 
  private:
   // The rows of an interlaced picture come several times.
-  size_t PixelBytes() const { return row_bytes_ * (interlaced_ ? height_ : 1); }
-  void Give(uint8_t* row, RowSink& sink) const {
-    if (alpha_) FlattenOverWhite(row, width_, row);
-    sink.Row(row);
-  }
+  size_t PixelBytes() const { return row_bytes_ * (interlaced_ ? header_.height : 1); }
+  size_t ColourBytes() const { return by_number_ ? size_t{3} * header_.width : 0; }
+  void Give(uint8_t* row, RowSink& sink);
 
   spng_ctx* const context_;
+  const spng_ihdr header_;
   const bool alpha_;
   const bool interlaced_;
-  const uint32_t width_;
-  const uint32_t height_;
+  const bool by_number_;  // Pixels come as the file has them, to be looked up.
   const size_t row_bytes_;
+  Colours colours_ = {};
+  std::vector<uint8_t> looked_up_;
   bool too_slow_ = false;
 };
 
+void PngReader::Give(uint8_t* row, RowSink& sink) {
+  if (!by_number_) {
+    if (alpha_) FlattenOverWhite(row, header_.width, row);
+    return sink.Row(row);
+  }
+  const uint32_t bits = header_.bit_depth;
+  const uint32_t mask = (1U << bits) - 1;
+  uint8_t* to = looked_up_.data();
+  for (size_t i = 0, at = 0; i < header_.width; ++i, at += bits, to += 3) {
+    const uint32_t number = static_cast<uint32_t>(row[at / 8]) >> (8 - bits - at % 8) & mask;
+    std::memcpy(to, colours_.data() + size_t{3} * number, 3);
+  }
+  sink.Row(looked_up_.data());
+}
+
 int PngReader::ReadRows(const WorkTime& work_time, RowSink& sink) {
   std::vector<uint8_t> pixels(PixelBytes());
-  const int format = alpha_ ? SPNG_FMT_RGBA8 : SPNG_FMT_RGB8;
-  const int flags = SPNG_DECODE_PROGRESSIVE | (alpha_ ? SPNG_DECODE_TRNS : 0);
+  looked_up_.resize(ColourBytes());
+  if (by_number_) {
+    if (const int error = ReadColours(context_, header_, colours_); error != 0) return error;
+  }
+  const int format = by_number_ ? SPNG_FMT_PNG : alpha_ ? SPNG_FMT_RGBA8 : SPNG_FMT_RGB8;
+  const int flags = SPNG_DECODE_PROGRESSIVE | (alpha_ && !by_number_ ? SPNG_DECODE_TRNS : 0);
   int error = spng_decode_image(context_, nullptr, 0, format, flags);
   for (int row = 1; error == 0; ++row) {
     spng_row_info info = {};
@@ -130,7 +190,7 @@ int PngReader::ReadRows(const WorkTime& work_time, RowSink& sink) {
     if (too_slow_) return 0;
   }
   if (error != SPNG_EOI) return error;
-  for (size_t row = 0; interlaced_ && row < height_; ++row) {
+  for (size_t row = 0; interlaced_ && row < header_.height; ++row) {
     Give(pixels.data() + row * row_bytes_, sink);
   }
   return 0;
