@@ -1,7 +1,7 @@
 // What libwebp will hold of a lossless picture beside its pixels. A picture may bring thousands of
-// prefix codes, each of which libwebp unfolds to a table of some 20 kB: 300 kB of file to 800 MB.
-// How many there are stands behind the small pictures at the front of its stream, which are walked
-// over here; no pixel is decoded. Private to this folder and its tests.
+// prefix codes, for each of which libwebp takes a table of 12 kB or more: 300 kB of file take 800
+// MB. How many there are stands behind the small pictures at the front of its stream, which are
+// walked over here; no pixel is decoded. Private to this folder and its tests.
 //
 // Thread-safety: functions without state.
 #pragma once
