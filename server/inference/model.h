@@ -47,7 +47,7 @@ class Model {
   // `tell` is called once, at the first of these, on the thread that runs it; at once where that
   // was while the model was loaded. A model does not know what it is called: its owner does. Before
   // anyone else knows the model.
-  virtual void TellOfFailedPlan(PlanFailed /*tell*/) {}
+  virtual void TellOfFailedPlan(PlanFailed /*tell*/) {}  // NOLINT(*-value-param): others keep it.
   // Whether several rows are run together; else one after another, which saves no time.
   virtual bool batches() const { return true; }
 
