@@ -61,7 +61,7 @@ std::string KeyOf(const VersionFolder& folder, const ModelConfig& config, int th
   std::string terms = TermsOf(config, threads);
   if (PackageMayServe(folder, config)) {
     const std::string package = DigestOf(folder.package_file);
-    if (package.empty()) return package;
+    if (package.empty()) return "";
     absl::StrAppend(&terms, " ", package);
   }
   constexpr size_t kEnough = 16;

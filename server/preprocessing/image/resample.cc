@@ -113,13 +113,14 @@ void ResampleColumns(const std::vector<const From*>& rows, const int32_t* weight
   Columns(rows, weights, samples, to);
 }
 
-#define TORCHD_RESAMPLE(From, To)                                                                  \
-  template void ResampleRow<From, To>(const From*, const From*, const Taps&, To*);                 \
-  template void ResampleColumns<From, To>(const std::vector<const From*>&, const int32_t*, size_t, \
-                                          To*)
-TORCHD_RESAMPLE(uint8_t, uint8_t);
-TORCHD_RESAMPLE(uint8_t, int16_t);
-TORCHD_RESAMPLE(int16_t, uint8_t);
-#undef TORCHD_RESAMPLE
+template void ResampleRow<uint8_t, uint8_t>(const uint8_t*, const uint8_t*, const Taps&, uint8_t*);
+template void ResampleColumns<uint8_t, uint8_t>(const std::vector<const uint8_t*>&, const int32_t*,
+                                                size_t, uint8_t*);
+template void ResampleRow<uint8_t, int16_t>(const uint8_t*, const uint8_t*, const Taps&, int16_t*);
+template void ResampleColumns<uint8_t, int16_t>(const std::vector<const uint8_t*>&, const int32_t*,
+                                                size_t, int16_t*);
+template void ResampleRow<int16_t, uint8_t>(const int16_t*, const int16_t*, const Taps&, uint8_t*);
+template void ResampleColumns<int16_t, uint8_t>(const std::vector<const int16_t*>&, const int32_t*,
+                                                size_t, uint8_t*);
 
 }  // namespace torchd
